@@ -1,0 +1,106 @@
+# `make demo` and `make test` need Python 3.11 or newer, git and make; they set up what else they need, once.
+#   WORLD=adapters (default, .venv): the `adapters` library with transformers 4.57; WORLD=current (.venv-current): transformers 5.
+#   DATA=FOLDER: `make test` also runs the tests that need the data folder.   TESTS=...: what pytest is given.
+#   TORCH=any: take the torch that pip would take by itself, even with several GB of CUDA libraries.
+
+PYTHON ?= python3
+WORLD ?= adapters
+JOBS ?= 2
+TORCH ?= cpu
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+DATA ?=
+TESTS ?= tests
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+ifeq ($(WORLD),adapters)
+VENV := .venv
+EXTRAS := adapters,demo,dev
+COVERAGE :=
+else ifeq ($(WORLD),current)
+VENV := .venv-current
+EXTRAS := demo,dev
+COVERAGE := --cov-fail-under=0# what only runs with `adapters` is not covered here; the floor is checked in the other world
+else
+$(error WORLD is "$(WORLD)"; it must be "adapters" or "current")
+endif
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+CONSTRAINTS := constraints-$(WORLD).txt
+INSTALLED := $(VENV)/.installed
+DATA_OPTIONS := $(if $(DATA),-m "not slow and not gpu and not network" --data "$(DATA)")
+
+.PHONY: help setup demo test style quality bench golden changelog clean
+
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo '  options: WORLD=adapters|current, DATA=FOLDER, TESTS=..., TORCH=cpu|any, PYTHON=python3'
+
+setup: $(INSTALLED) ## Make the virtual environment and install everything, once
+
+demo: $(INSTALLED) ## Convert a real module to two students, and fine-tune them (no hub needed)
+	$(BIN)/modxfer demo
+
+test: export OMP_NUM_THREADS := 1# pytest has JOBS processes already
+test: $(INSTALLED) ## Run the tests with coverage
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term $(COVERAGE) $(DATA_OPTIONS) $(TESTS)
+
+style: $(INSTALLED) ## Format, and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+quality: $(INSTALLED) ## Check format, style, types, rooms, dependencies, spelling, docstrings; writes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/codespell
+	$(BIN)/pydoclint modxfer
+
+bench: $(INSTALLED) ## Measure the budgets
+	$(BIN)/python -m benchmarks
+
+golden: $(INSTALLED) ## Remake the golden files of the tests
+	$(BIN)/python -m tests.golden
+
+changelog: $(INSTALLED) ## Show the next section of the changelog
+	$(BIN)/towncrier build --draft
+
+clean: ## Remove the environments and all caches
+	rm -rf .venv .venv-current .coverage .coverage.* htmlcov build dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find modxfer tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# Torch comes first and alone. On Linux the package index has a torch that brings several GB of CUDA libraries: pip is asked
+# what it would take, and where that is such a torch, the index of CPU wheels is used instead, or nothing is installed.
+$(INSTALLED): pyproject.toml constraints.txt $(CONSTRAINTS) constraints-demo.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed; $(PYTHON) is {sys.version.split()[0]}. Name another: make PYTHON=python3.12 ...")'
+	@echo 'Setting up $(VENV): some two minutes, and 1 GB to download at most.'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --constraint constraints.txt pip
+	@options=""; \
+	would_bring_cuda() { \
+		rm -f $(VENV)/torch.json; \
+		$(PIP) install --dry-run --ignore-installed --report $(VENV)/torch.json --constraint constraints.txt $$options "$${@:2}" torch \
+			&& grep -qE "$$1\"(nvidia-|cuda-|triton)" $(VENV)/torch.json; \
+	}; \
+	if [ "$(TORCH)" != any ] && would_bring_cuda '"name": '; then \
+		options="--extra-index-url $(TORCH_INDEX) --retries 1"; \
+		if would_bring_cuda '' --no-deps || [ ! -s $(VENV)/torch.json ]; then \
+			echo 'Only a torch with several GB of CUDA libraries was found, and it was not installed.' \
+				'Name an index of CPU wheels (make TORCH_INDEX=URL ...), put the wheel in a folder that PIP_FIND_LINKS names,' \
+				'or accept the large one (make TORCH=any ...).' >&2; \
+			exit 1; \
+		fi; \
+	fi; \
+	$(PIP) install --constraint constraints.txt $$options torch
+	@$(PIP) install --no-deps --require-hashes --requirement constraints-demo.txt
+	@$(PIP) install --constraint $(CONSTRAINTS) --build-constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -c 'import importlib.metadata as m, pathlib, sys; got = m.version("torch").split("+")[0]; pins = pathlib.Path("constraints.txt").read_text().split(); sys.exit(None if f"torch=={got}" in pins else f"torch {got} was installed, which is not the one that constraints.txt pins.")'
+	@$(PIP) check
+	@touch $@
