@@ -1,0 +1,1 @@
+"""Benchmarks: every budget as a ratio of two things measured in one run."""

@@ -1,0 +1,295 @@
+"""Computing an alignment map: corpus -> matched tokens -> activations -> moments -> aligner -> map."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modxfer.alignments.aligners import ALIGNERS, AUTO, DEFAULT_PENALTY, Aligner, Evidence
+from modxfer.alignments.aligners.auto import Choice, choose
+from modxfer.alignments.aligners.evidence import chance_correlation, measure, score
+from modxfer.alignments.alignment_map import (
+    AlignmentMap,
+    BaseRecord,
+    CorpusRecord,
+    SiteMap,
+    SitePair,
+    SiteScore,
+)
+from modxfer.alignments.corpus import Corpus
+from modxfer.alignments.moments import Moments
+from modxfer.alignments.probe import Encoded, Probe, batches, pool
+from modxfer.alignments.request import AlignmentRequest, PairUse, check_kinds
+from modxfer.alignments.tokens import Matches, Mode, match_spans
+from modxfer.architectures import Architecture, Kind, Site
+from modxfer.errors import AlignmentError, CorpusError
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT_TOKENS = 20_000
+"""Matched tokens that are enough: more hardly change a map (docs/method.md)."""
+
+FEW_TOKENS = 10
+"""Below this many tokens a unit, statistics are shaky and the user is told."""
+
+ENOUGH_MATCHES = 0.5
+"""Below this part of tokens that match one to one, whole words are matched instead."""
+
+SAMPLE_BATCHES = 8
+"""Batches that this is decided on."""
+
+CHANCE_MARGIN = 1.25
+"""An assignment counts as better than chance above this multiple of the chance correlation."""
+
+CHUNK_BYTES = 64 * 2**20
+"""Memory for activations that wait to be added up."""
+
+SEED = 0
+"""Of the random rotation that measures chance: the only random thing in an alignment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """A base model that can be run.
+
+    Attributes:
+        folder: Where its config, tokenizer and weights lie.
+        architecture: Its structure.
+        record: What to write down of it.
+    """
+
+    folder: Path
+    architecture: Architecture
+    record: BaseRecord
+
+
+Progress = Callable[[int, int], None]
+"""Called with the matched tokens seen so far, and the number asked for."""
+
+
+def compute_alignment(
+    request: AlignmentRequest,
+    *,
+    teacher: BaseModel,
+    student: BaseModel,
+    corpus: Corpus,
+    tokens: int = DEFAULT_TOKENS,
+    aligner: str = AUTO,
+    penalty: float = DEFAULT_PENALTY,
+    device: str = "cpu",
+    progress: Progress = lambda done, total: None,
+) -> AlignmentMap:
+    """Run both base models over a corpus and align the sites that a module needs.
+
+    Args:
+        request: The sites, and what is done there.
+        teacher: The teacher.
+        student: The student.
+        corpus: The text.
+        tokens: Matched tokens to use at most.
+        aligner: A name from the table of aligners, or "auto".
+        penalty: Ridge penalty, in units of the mean variance.
+        device: Where to run, as torch names it.
+        progress: Called after every batch.
+
+    Returns:
+        The alignment map.
+
+    Raises:
+        AlignmentError: the two are of different kinds, a tokenizer is not fast, or an activation is not finite.
+        CorpusError: the corpus gives fewer matched tokens than a site has units.
+    """
+    uses = request.uses(teacher.architecture, student.architecture)
+    check_kinds(teacher.architecture, student.architecture)
+    moments = Moments(_co_moments(uses), chunk_tokens=_chunk_tokens(uses, teacher.architecture, student.architecture))
+    record = _run(
+        uses, moments, teacher=teacher, student=student, corpus=corpus, tokens=tokens, device=device, progress=progress
+    )
+    warnings = _check_tokens(record.tokens, uses, teacher.architecture, student.architecture, corpus)
+    evidence = {
+        pair: measure(moments.statistics(_key("student", pair.student), _key("teacher", pair.teacher)), ridge=penalty)
+        for pair in uses
+    }
+    choice = choose(evidence.values()) if aligner == AUTO else Choice(aligner=aligner, reason="")
+    maps, scores = _fit(ALIGNERS[choice.aligner], uses, evidence, with_chance=aligner != AUTO)
+    return AlignmentMap(
+        teacher=teacher.record,
+        student=student.record,
+        corpus=record,
+        aligner=choice.aligner,
+        requested=aligner,
+        reason=choice.reason,
+        parameters={"penalty": penalty, "tokens": tokens},
+        maps=maps,
+        scores=scores,
+        warnings=(*warnings, *_warn_of_scores(choice.aligner, scores)),
+    )
+
+
+def _run(
+    uses: Mapping[SitePair, PairUse],
+    moments: Moments,
+    *,
+    teacher: BaseModel,
+    student: BaseModel,
+    corpus: Corpus,
+    tokens: int,
+    device: str,
+    progress: Progress,
+) -> CorpusRecord:
+    """Feed matched activations of both base models to the moments until there are enough."""
+    texts_read = 0
+    teacher_sites, student_sites = {pair.teacher for pair in uses}, {pair.student for pair in uses}
+    with (
+        Probe(teacher.folder, teacher.architecture, teacher_sites, device=device) as teacher_probe,
+        Probe(student.folder, student.architecture, student_sites, device=device) as student_probe,
+    ):
+        stream = ((len(texts), teacher_probe.encode(texts), student_probe.encode(texts)) for texts in batches(corpus.texts()))
+        first = list(itertools.islice(stream, SAMPLE_BATCHES))
+        mode = _matching_mode([batch[1:] for batch in first], teacher.architecture.family.kind)
+        for count, *encoded in itertools.chain(first, stream):
+            texts_read += count
+            matches = _limit(_match(*encoded, mode=mode), tokens - moments.tokens)
+            if any(item.count for item in matches):
+                moments.update(_matched_rows((teacher_probe, student_probe), encoded, matches))
+            progress(moments.tokens, tokens)
+            if moments.tokens >= tokens:
+                break
+    return CorpusRecord(
+        name=corpus.name,
+        revision=corpus.revision,
+        fingerprint=corpus.fingerprint,
+        texts=texts_read,
+        tokens=moments.tokens,
+        matching=mode,
+    )
+
+
+def _match(teacher: Encoded, student: Encoded, *, mode: Mode) -> list[Matches]:
+    return [match_spans(a, b, mode=mode) for a, b in zip(teacher.spans, student.spans, strict=True)]
+
+
+def _matched_rows(
+    probes: tuple[Probe, Probe], encoded: Sequence[Encoded], matches: Sequence[Matches]
+) -> "dict[str, torch.Tensor]":
+    """Run both base models on a batch and keep the activations of matched tokens."""
+    return {
+        _key(side, site): pool(activations, matches, teacher=side == "teacher")
+        for side, probe, batch in zip(("teacher", "student"), probes, encoded, strict=True)
+        for site, activations in probe.run(batch).items()
+    }
+
+
+def _matching_mode(sample: Sequence[Sequence[Encoded]], kind: Kind) -> Mode:
+    """Match single tokens where enough of them cover the same characters, else whole words; decoders by their ends."""
+    if kind is Kind.DECODER:
+        return "ends"
+    matched = usable = 0
+    for encoded in sample:
+        matched += sum(item.count for item in _match(*encoded, mode="spans"))
+        usable += min(sum(int(spans.usable.sum()) for spans in side.spans) for side in encoded)
+    return "spans" if matched >= ENOUGH_MATCHES * usable else "words"
+
+
+def _limit(matches: Sequence[Matches], room: int) -> list[Matches]:
+    """Keep the first matches, up to a number of them."""
+    kept = []
+    for item in matches:
+        count = min(item.count, room)
+        room -= count
+        teacher, student = item.teacher_group < count, item.student_group < count
+        kept.append(
+            Matches(
+                teacher_token=item.teacher_token[teacher],
+                teacher_group=item.teacher_group[teacher],
+                student_token=item.student_token[student],
+                student_group=item.student_group[student],
+                count=count,
+            )
+        )
+    return kept
+
+
+def _fit(
+    aligner: Aligner, uses: Mapping[SitePair, PairUse], evidence: Mapping[SitePair, Evidence], *, with_chance: bool
+) -> tuple[dict[SitePair, SiteMap], dict[SitePair, SiteScore]]:
+    maps: dict[SitePair, SiteMap] = {}
+    scores: dict[SitePair, SiteScore] = {}
+    for pair, pair_use in uses.items():
+        borrowed = pair_use.written_from if aligner.writes_as_read else None
+        found = evidence[borrowed or pair]
+        if borrowed and found.statistics.cross.shape != evidence[pair].statistics.cross.shape:
+            raise AlignmentError(
+                f"`{aligner.name}` uses the assignment of `{borrowed.student}` at `{pair.student}`, and they differ in width.",
+                do="Use `--align lsa`.",
+            )
+        maps[pair] = site_map = aligner.fit(found, pair_use.use)
+        assignment = _partners(site_map, found)
+        chance = chance_correlation(found.statistics, seed=SEED) if with_chance and site_map.form == "assignment" else None
+        scores[pair] = score(found, correlation=site_map.correlation.astype(np.float64), assignment=assignment, chance=chance)
+    return maps, scores
+
+
+def _partners(site_map: SiteMap, evidence: Evidence) -> np.ndarray:
+    """Which teacher unit the correlations of a map are with."""
+    return np.arange(len(site_map.correlation)) if site_map.form == "identity" else evidence.assignment
+
+
+def _warn_of_scores(aligner: str, scores: Mapping[SitePair, SiteScore]) -> Iterator[str]:
+    constant = {str(pair): item.constant_units for pair, item in scores.items() if item.constant_units}
+    if constant:
+        where, count = max(constant.items(), key=lambda item: item[1])
+        yield f"{sum(constant.values())} units never vary (most at {where}: {count}); their correlation counts as 0."
+    weak = [pair for pair, item in scores.items() if item.chance and item.mean_correlation <= CHANCE_MARGIN * item.chance]
+    if weak:
+        matched = float(np.mean([scores[pair].mean_correlation for pair in weak]))
+        chance = float(np.mean([scores[pair].chance or 0.0 for pair in weak]))
+        yield (
+            f"At {len(weak)} of {len(scores)} pairs of sites the `{aligner}` assignment is no better than chance: its matched "
+            f"correlation is {matched:.2f}, and {chance:.2f} where the units are mixed at random. Use `--align auto`."
+        )
+
+
+def _check_tokens(
+    tokens: int, uses: Mapping[SitePair, PairUse], teacher: Architecture, student: Architecture, corpus: Corpus
+) -> Iterator[str]:
+    """Refuse fewer tokens than the widest site has units; warn below ten times as many."""
+    units = max(max(teacher.width(pair.teacher), student.width(pair.student)) for pair in uses)
+    if tokens < units:
+        raise CorpusError(
+            f"The corpus `{corpus.name}` gives {tokens} matched tokens, and the widest site has {units} units: too few.",
+            do="Give more text with `--corpus`, or raise `--tokens`.",
+        )
+    if tokens < FEW_TOKENS * units:
+        return iter(
+            [
+                f"Only {tokens} matched tokens for sites of up to {units} units; {FEW_TOKENS * units} or more are better. "
+                "Give more text with `--corpus`, or raise `--tokens`."
+            ]
+        )
+    return iter(())
+
+
+def _co_moments(uses: Mapping[SitePair, PairUse]) -> list[tuple[str, str]]:
+    """Which co-moments the aligners and the scores look at: every pair, every student site, and teacher sites of updates."""
+    pairs = {(_key("student", pair.student), _key("teacher", pair.teacher)): None for pair in uses}
+    for pair, pair_use in uses.items():
+        pairs.setdefault((_key("student", pair.student), _key("student", pair.student)))
+        if pair_use.use.updates:
+            pairs.setdefault((_key("teacher", pair.teacher), _key("teacher", pair.teacher)))
+    return list(pairs)
+
+
+def _chunk_tokens(uses: Mapping[SitePair, PairUse], teacher: Architecture, student: Architecture) -> int:
+    """Tokens whose activations at all sites fill the buffer."""
+    widths = sum(teacher.width(site) for site in {pair.teacher for pair in uses})
+    widths += sum(student.width(site) for site in {pair.student for pair in uses})
+    return int(np.clip(CHUNK_BYTES // (4 * widths), 256, 8192))
+
+
+def _key(side: str, site: Site) -> str:
+    return f"{side}:{site}"

@@ -1,0 +1,282 @@
+"""The files of a module on disk: JSON, safetensors headers and tensors, pickles without code, the card.
+
+Nothing that a file says is trusted: sizes are checked before anything is allocated, and no path out of a file
+is ever opened.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from modxfer.converters.formats.checks import FETCH_AGAIN
+from modxfer.converters.module import Array, TensorHeader
+from modxfer.errors import FormatError
+
+_ITEM_BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+_LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+_LARGEST_JSON_BYTES = 50_000_000
+_LARGEST_CARD_BYTES = 5_000_000
+_DTYPE_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The object.
+
+    Raises:
+        FormatError: the file cannot be read, is no JSON, or holds something other than an object.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_JSON_BYTES:
+            raise FormatError(f"`{path}` has {path.stat().st_size} bytes, too many for a config.", do=FETCH_AGAIN)
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, RecursionError, json.JSONDecodeError) as error:
+        raise FormatError(f"Cannot read `{path}` as JSON: {error}.", do=FETCH_AGAIN) from error
+    if not isinstance(content, dict):
+        raise FormatError(f"`{path}` holds a JSON {type(content).__name__}, not an object.", do=FETCH_AGAIN)
+    return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object as `peft` and `adapters` do: sorted keys, two spaces.
+
+    Args:
+        path: The file.
+        content: The object.
+    """
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_headers(path: Path) -> tuple[TensorHeader, ...]:
+    """List the tensors of a file, without loading them where the file allows it.
+
+    Args:
+        path: A `.safetensors` file, or a pickle.
+
+    Returns:
+        The tensors' headers, in order of their keys.
+
+    Raises:
+        FormatError: the file is damaged, lies about its tensors, or wants to run code.
+    """
+    if path.suffix == ".safetensors":
+        return _safetensors_headers(path)
+    return tuple(
+        TensorHeader(file=path.name, key=key, dtype=_torch_dtype_name(tensor), shape=tuple(tensor.shape))
+        for key, tensor in sorted(_load_pickle(path).items())
+    )
+
+
+def read_tensors(path: Path) -> dict[str, Array]:
+    """Load the tensors of a file.
+
+    Args:
+        path: A `.safetensors` file, or a pickle.
+
+    Returns:
+        Key to tensor, each in the file's own dtype.
+
+    Raises:
+        FormatError: the file is damaged, lies about its tensors, or wants to run code.
+    """
+    if path.suffix != ".safetensors":
+        return {key: _torch_to_numpy(key, tensor, path) for key, tensor in _load_pickle(path).items()}
+    headers = _safetensors_headers(path)
+    odd = next((header for header in headers if header.dtype not in _DTYPE_NAMES.values()), None)
+    if odd is not None:
+        raise FormatError(
+            f"`{odd.key}` in `{path}` is of dtype {odd.dtype}, and a module's tensors are F64, F32, F16 or BF16.",
+            do="Save the module again in one of these.",
+        )
+    tensors: dict[str, Array] = load_file(path)
+    return tensors
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
+    """Write a safetensors file as torch's libraries do.
+
+    Args:
+        path: The file.
+        tensors: Key to tensor.
+    """
+    save_file(
+        {key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()},
+        path,
+        metadata={"format": "pt"},
+    )
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read the metadata at the top of a module's card.
+
+    Args:
+        folder: The module's folder.
+
+    Returns:
+        The metadata; empty where there is no card, or none that can be read.
+    """
+    import yaml
+
+    path = folder / "README.md"
+    try:
+        if path.stat().st_size > _LARGEST_CARD_BYTES:
+            return {}
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    lines = text.splitlines()
+    if not lines or lines[0].strip() != "---":
+        return {}
+    end = next((index for index, line in enumerate(lines[1:], 1) if line.strip() == "---"), 0)
+    block = "\n".join(lines[1:end])
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(block)):
+            return {}  # no card needs them, and they can expand without end
+        content = yaml.safe_load(block)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _safetensors_headers(path: Path) -> tuple[TensorHeader, ...]:
+    """Parse a safetensors header and check it against the file's size."""
+    try:
+        file_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            header_bytes = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
+            if not 2 <= header_bytes <= min(_LARGEST_HEADER_BYTES, file_bytes - 8):
+                raise FormatError(
+                    f"`{path}` has {file_bytes} bytes and says that its header has {header_bytes}: it is cut "
+                    "off, or no safetensors file.",
+                    do=FETCH_AGAIN,
+                )
+            content = json.loads(file.read(header_bytes).decode(), object_pairs_hook=_unique)
+    except (OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise FormatError(f"Cannot read the header of `{path}`: {error}.", do=FETCH_AGAIN) from error
+    if not isinstance(content, dict):
+        raise FormatError(f"The header of `{path}` is no JSON object.", do=FETCH_AGAIN)
+    content.pop("__metadata__", None)
+    _check_offsets(content, data_bytes=file_bytes - 8 - header_bytes, path=path)
+    return tuple(
+        TensorHeader(file=path.name, key=key, dtype=entry["dtype"], shape=tuple(entry["shape"]))
+        for key, entry in sorted(content.items())
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object; a key that comes twice is an error."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key comes twice")
+    return result
+
+
+def _check_offsets(content: Mapping[str, Any], *, data_bytes: int, path: Path) -> None:
+    """Refuse tensors outside the file, over each other, apart, or in a space that does not fit."""
+    spans = []
+    for key, entry in content.items():
+        if not _is_entry(entry):
+            raise FormatError(f"The header of `{path}` says {entry!r} of `{key}`, which is no tensor.", do=FETCH_AGAIN)
+        begin, end = entry["data_offsets"]
+        needed = math.prod(entry["shape"]) * _ITEM_BYTES[entry["dtype"]]
+        if end - begin != needed:
+            raise FormatError(
+                f"The header of `{path}` gives `{key}` {end - begin} bytes, and {entry['dtype']} of shape "
+                f"{entry['shape']} needs {needed}.",
+                do=FETCH_AGAIN,
+            )
+        spans.append((begin, end, key))
+    reached = 0
+    for begin, end, key in sorted(spans):
+        if begin != reached or end > data_bytes:
+            raise FormatError(
+                f"The header of `{path}` puts `{key}` at bytes {begin} to {end}: the tensor before ends at "
+                f"{reached} and the data at {data_bytes}.",
+                do=FETCH_AGAIN,
+            )
+        reached = end
+    if reached != data_bytes:
+        raise FormatError(f"`{path}` holds {data_bytes} bytes of data, and its header names {reached}.", do=FETCH_AGAIN)
+
+
+def _is_entry(entry: Any) -> bool:
+    """Say whether a header's entry has a dtype, a shape and two offsets."""
+    if not isinstance(entry, dict) or entry.get("dtype") not in _ITEM_BYTES:
+        return False
+    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        return False
+    return all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in [*shape, *offsets])
+
+
+def _load_pickle(path: Path) -> dict[str, Any]:
+    """Load a pickle of tensors with torch's restricted unpickler, which runs no code."""
+    import pickle
+
+    import torch
+
+    try:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # the form from before torch 1.6 cannot be mapped
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "unsupported" not in str(error).lower():
+            raise FormatError(f"Cannot read `{path}`: {_first_line(error)}.", do=FETCH_AGAIN) from error
+        raise FormatError(
+            f"`{path}` is refused: the pickle holds more than tensors and could run code ({_first_line(error)}).",
+            do="Do not open it with anything else; ask whoever made it for a safetensors file.",
+        ) from error
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise FormatError(f"Cannot read `{path}`: {_first_line(error)}.", do=FETCH_AGAIN) from error
+    if not isinstance(content, dict):
+        raise FormatError(f"`{path}` holds a {type(content).__name__}, not tensors by name.", do=FETCH_AGAIN)
+    odd = next(
+        (key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, torch.Tensor))),
+        None,
+    )
+    if odd is not None:
+        raise FormatError(f"`{path}` holds `{odd}`, which is no tensor with a name.", do=FETCH_AGAIN)
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    """Take the line of torch's long message that says what was found, and none that says how to run it all the same."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    said = next((line for line in lines if "unsupported" in line.lower() or "Unpickler error" in line), lines[0])
+    return said.removeprefix("WeightsUnpickler error:").split(". In PyTorch 2.6")[0].strip().rstrip(".")[:200]
+
+
+def _torch_dtype_name(tensor: Any) -> str:
+    """Name a torch dtype as safetensors does."""
+    name = str(tensor.dtype).removeprefix("torch.")
+    return _DTYPE_NAMES.get(name, name)
+
+
+def _torch_to_numpy(key: str, tensor: Any, path: Path) -> Array:
+    """Give a torch tensor's values as an array of the same dtype."""
+    import torch
+
+    try:
+        dense = tensor.detach().contiguous()
+        if dense.dtype == torch.bfloat16:
+            return np.asarray(dense.view(torch.int16).numpy().view(ml_dtypes.bfloat16)).copy()
+        return np.asarray(dense.numpy()).copy()
+    except (RuntimeError, TypeError) as error:
+        raise FormatError(f"`{key}` in `{path}` is no plain tensor: {_first_line(error)}.", do=FETCH_AGAIN) from error

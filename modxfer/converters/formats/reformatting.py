@@ -1,0 +1,249 @@
+"""LoRA from one format to the other, head included where both can say it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from modxfer.architectures import Architecture
+from modxfer.converters.formats.adapter_configs import ADAPTERS_VERSION, LORA_DEFAULTS
+from modxfer.converters.formats.adapter_heads import TASKS
+from modxfer.converters.formats.adapters import LORA_ROLES
+from modxfer.converters.formats.checks import listing
+from modxfer.converters.formats.classes import adapter_class
+from modxfer.converters.formats.heads import head_place, head_shape
+from modxfer.converters.methods import LORA
+from modxfer.converters.module import HeadInfo, Module, Piece, Place, Scaling
+from modxfer.errors import ConversionError
+
+PEFT_VERSION = "0.21.2"
+"""The version whose default config is written."""
+
+PEFT_DEFAULTS: Mapping[str, Any] = {
+    "alora_invocation_tokens": None,
+    "alpha_pattern": {},
+    "arrow_config": None,
+    "auto_mapping": None,
+    "base_model_name_or_path": None,
+    "bias": "none",
+    "corda_config": None,
+    "ensure_weight_tying": False,
+    "eva_config": None,
+    "exclude_modules": None,
+    "fan_in_fan_out": False,
+    "inference_mode": True,
+    "init_lora_weights": True,
+    "kasa_config": None,
+    "layer_replication": None,
+    "layers_pattern": None,
+    "layers_to_transform": None,
+    "loftq_config": {},
+    "lora_alpha": 8,
+    "lora_bias": False,
+    "lora_dropout": 0.0,
+    "lora_ga_config": None,
+    "megatron_config": None,
+    "megatron_core": "megatron.core",
+    "modules_to_save": None,
+    "monteclora_config": None,
+    "peft_type": "LORA",
+    "peft_version": PEFT_VERSION,
+    "qalora_group_size": 16,
+    "r": 8,
+    "rank_pattern": {},
+    "revision": None,
+    "target_modules": [],
+    "target_parameters": None,
+    "task_type": None,
+    "trainable_token_indices": None,
+    "use_bdlora": None,
+    "use_dora": False,
+    "use_qalora": False,
+    "use_rslora": False,
+    "velora_config": None,
+}
+"""What `save_pretrained` of `peft` writes for a LoRA with no option set, but for what it targets."""
+
+_HEAD_TYPES = {task: kind for kind, task in TASKS.items()}
+
+
+def reformat(module: Module, base: Architecture, *, format: str) -> tuple[Module, list[str]]:
+    """Write a LoRA in the terms of another format.
+
+    Args:
+        module: A module.
+        base: The base model that its pieces are for.
+        format: "peft" or "adapters".
+
+    Returns:
+        The module in that format, and a sentence for everything that the format cannot say and that was
+        dropped or changed.
+
+    Raises:
+        ConversionError: the module is no LoRA, or the format cannot say where its pieces are.
+    """
+    if format == module.format:
+        return module, []
+    if format not in ("peft", "adapters"):
+        raise ConversionError(f"There is no format `{format}`.", do="Use `--format peft` or `--format adapters`.")
+    if module.method != "lora":
+        raise ConversionError(
+            f"The module is of the method {module.method}, which `{format}` does not have; of the methods, "
+            "only LoRA is in both formats.",
+            do="Leave out `--format`.",
+        )
+    return _to_peft(module, base) if format == "peft" else _to_adapters(module, base)
+
+
+def _lora_pieces(module: Module) -> dict[Place, Piece]:
+    """Take the pieces that are LoRA."""
+    return {place: piece for place, piece in module.pieces.items() if piece.method == LORA}
+
+
+def _head_pieces(module: Module) -> dict[Place, Piece]:
+    """Take the layers of the head."""
+    return {place: piece for place, piece in module.pieces.items() if place.is_head}
+
+
+def _to_adapters(module: Module, base: Architecture) -> tuple[Module, list[str]]:
+    """Go from `peft` to `adapters`."""
+    _check_fits_adapters(module, base)
+    lora = _lora_pieces(module)
+    scaling, notes = _one_scaling(lora)
+    lora = {place: _with_scaling(piece, scaling) for place, piece in lora.items()}
+    roles = {place.name for place in lora}
+    matrices = [letter for letter, role in LORA_ROLES.items() if role in roles]
+    layers = {(place.stack, place.layer) for place in lora}
+    inner = {
+        **LORA_DEFAULTS,
+        "r": scaling.rank,
+        "alpha": int(scaling.alpha) if scaling.alpha == int(scaling.alpha) else scaling.alpha,
+        "dropout": float(module.config.get("lora_dropout") or 0.0),
+        "attn_matrices": matrices,
+        "selfattn_lora": bool(matrices),
+        "intermediate_lora": "ffn_up" in roles,
+        "output_lora": "ffn_down" in roles,
+        "leave_out": [layer for stack, depth in base.depths.items() for layer in range(depth) if (stack, layer) not in layers],
+    }
+    config = {
+        "config": inner,
+        "hidden_size": base.dimensions["hidden"],
+        "model_class": adapter_class(base),
+        "model_name": module.base.name or None,
+        "model_type": base.model_type,
+        "name": module.name,
+        "version": ADAPTERS_VERSION,
+    }
+    head, head_notes = _flexible_head(module, base, config)
+    pieces = lora | (_head_pieces(module) if head else {})
+    changed = replace(module, format="adapters", config=config, pieces=pieces, head=head, inside_task_model=True)
+    return changed, notes + head_notes
+
+
+def _check_fits_adapters(module: Module, base: Architecture) -> None:
+    """Refuse a LoRA that a config of `adapters` cannot describe."""
+    if not base.family.in_adapters:
+        raise ConversionError(
+            f"The `adapters` library has no model class for `{base.model_type}`, the family of `{base.name}`.",
+            do="Leave out `--format`.",
+        )
+    allowed = {*LORA_ROLES.values(), "ffn_up", "ffn_down"}
+    odd = [place for place in module.pieces if not place.is_head and (place.is_outside or place.name not in allowed)]
+    if odd:
+        raise ConversionError(
+            f"The module has pieces at {listing(odd)}, and in `adapters` a LoRA is on {', '.join(sorted(allowed))} only.",
+            do="Leave out `--format`, or train the module without them.",
+        )
+    lora = _lora_pieces(module)
+    ranks = {piece.scaling.rank for piece in lora.values() if piece.scaling}
+    names: dict[tuple[str, int], set[str]] = {}
+    for place in lora:
+        names.setdefault((place.stack, place.layer), set()).add(place.name)
+    if len(ranks) != 1 or len({frozenset(found) for found in names.values()}) != 1:
+        raise ConversionError(
+            f"The module's LoRAs have the ranks {sorted(ranks)} and are on "
+            f"{listing({', '.join(sorted(found)) for found in names.values()})}, and in `adapters` all "
+            "layers have the same.",
+            do="Leave out `--format`, or train the module with one rank and the same targets in every layer.",
+        )
+
+
+def _one_scaling(lora: Mapping[Place, Piece]) -> tuple[Scaling, list[str]]:
+    """Choose one scaling for all pieces, and say so if that changes some."""
+    scalings = [piece.scaling for piece in lora.values() if piece.scaling]
+    factors = sorted({scaling.factor for scaling in scalings})
+    rank, factor = scalings[0].rank, factors[0]
+    notes = []
+    if len(factors) > 1:
+        notes.append(
+            f"The LoRAs have the scalings {', '.join(f'{value:g}' for value in factors)}; `adapters` has one "
+            f"for all ({factor:g}), and the rest went into the up-projections."
+        )
+    alphas = {scaling.alpha for scaling in scalings if not scaling.rank_stabilised}
+    exact = len(factors) == 1 and len(alphas) == 1 and not any(scaling.rank_stabilised for scaling in scalings)
+    return Scaling(rank=rank, alpha=alphas.pop() if exact else factor * rank), notes
+
+
+def _with_scaling(piece: Piece, scaling: Scaling) -> Piece:
+    """Give a LoRA another scaling without changing its update."""
+    assert piece.scaling is not None
+    ratio = piece.scaling.factor / scaling.factor if scaling.factor else 1.0
+    if abs(ratio - 1.0) < 1e-12:
+        return replace(piece, scaling=scaling)
+    up = piece.parts["up"]
+    return replace(piece, scaling=scaling, parts={**piece.parts, "up": (up * up.dtype.type(ratio)).astype(up.dtype)})
+
+
+def _flexible_head(module: Module, base: Architecture, config: Mapping[str, Any]) -> tuple[HeadInfo | None, list[str]]:
+    """Describe a head of `peft` as one of `adapters`; all of them can be."""
+    if module.head is None:
+        return None, []
+    shape = head_shape(base, module.head.task)
+    assert shape is not None
+    labels = module.pieces[head_place("output")].parts["weight"].shape[0]
+    head: dict[str, Any] = {
+        "head_type": _HEAD_TYPES[module.head.task],
+        "num_labels": labels,
+        "layers": len(shape.parts),
+        "activation_function": shape.activation,
+        "label2id": None,
+        "dropout_prob": None,
+    }
+    if module.head.task == "SEQ_CLS":
+        head |= {"use_pooler": shape.pooled, "bias": True}
+    keys = ("hidden_size", "model_class", "model_name", "model_type", "name", "version")
+    return HeadInfo(task=module.head.task, name=module.name, config={"config": head, **{key: config[key] for key in keys}}), []
+
+
+def _to_peft(module: Module, base: Architecture) -> tuple[Module, list[str]]:
+    """Go from `adapters` to `peft`."""
+    lora = _lora_pieces(module)
+    scaling = next(piece.scaling for piece in lora.values())
+    assert scaling is not None
+    notes = []
+    head = module.head and HeadInfo(task=module.head.task, name="default")
+    problem = None if module.head is None else _head_problem(module.head, base)
+    if problem is not None:
+        notes.append(f"The head was dropped: {problem}.")
+        head = None
+    config = {
+        **PEFT_DEFAULTS,
+        "base_model_name_or_path": module.base.name or None,
+        "revision": module.base.revision,
+        "r": scaling.rank,
+        "lora_alpha": scaling.alpha,
+        "lora_dropout": module.config["config"].get("dropout", 0.0),
+        "task_type": head.task if head else None,
+    }
+    pieces = lora | (_head_pieces(module) if head else {})
+    return (
+        replace(module, format="peft", name="default", config=config, pieces=pieces, head=head),
+        notes,
+    )
+
+
+def _head_problem(head: HeadInfo, base: Architecture) -> str | None:
+    """Say why the head of `adapters` is not the one of the family's task model; None if it is."""
+    own, found = head_shape(base, head.task), adapters_head_shape(head, base)
+    if own == found:
+        return None
+    return f"it has {found}, and the task model of `{base.model_type}` for {head.task} has {own or 'no head'}"

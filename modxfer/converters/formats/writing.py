@@ -1,0 +1,99 @@
+"""From a module's pieces to its files."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from modxfer.architectures import Architecture
+from modxfer.converters.formats import adapters_writing, peft_writing
+from modxfer.converters.formats.adapter_configs import CONFIG_FILE
+from modxfer.converters.formats.adapter_heads import HEAD_CONFIG_FILE
+from modxfer.converters.formats.checks import check_tensor, listing
+from modxfer.converters.formats.files import write_json, write_tensors
+from modxfer.converters.formats.inspection import WEIGHT_FILES
+from modxfer.converters.formats.reading import PARSERS
+from modxfer.converters.module import Array, Module, ModuleFiles, TensorHeader
+from modxfer.errors import ConversionError, FormatError
+
+
+def write_module(module: Module, base: Architecture, folder: Path) -> None:
+    """Write a module for a base model.
+
+    Args:
+        module: The module; its pieces are at places of the base model, and its format is the one that is
+            written.
+        base: The base model that it belongs to.
+        folder: An empty folder.
+
+    Raises:
+        ConversionError: the module would arrive incomplete, a tensor does not fit or is not finite, or the
+            format cannot hold it.
+    """
+    configs, tensors = _build(module, base)
+    _check(module, base, configs, tensors)
+    for name, config in configs.items():
+        write_json(folder / name, config)
+    for name, content in tensors.items():
+        write_tensors(folder / name, content)
+
+
+def _build(module: Module, base: Architecture) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Array]]]:
+    """Give the module's JSON files and its safetensors files, by name."""
+    if module.format == "peft":
+        config, tensors = peft_writing.build(module, base)
+        return {CONFIG_FILE: config}, {WEIGHT_FILES["peft"][0]: tensors}
+    config, tensors, head_config, head_tensors = adapters_writing.build(module, base)
+    configs, files = {CONFIG_FILE: config}, {WEIGHT_FILES["adapters"][0]: tensors}
+    if module.head is not None:
+        configs[HEAD_CONFIG_FILE] = head_config
+        files[WEIGHT_FILES["head"][0]] = head_tensors
+    return configs, files
+
+
+def _check(
+    module: Module,
+    base: Architecture,
+    configs: Mapping[str, dict[str, Any]],
+    tensors: Mapping[str, Mapping[str, Array]],
+) -> None:
+    """Read back what is about to be written: it must be the module, whole."""
+    together: dict[str, Array] = {}
+    headers = []
+    try:
+        for name, content in tensors.items():
+            for key, tensor in content.items():
+                check_tensor(key, tensor, where=f"`{name}`")
+                together[key] = tensor
+                headers.append(TensorHeader(file=name, key=key, dtype="", shape=tensor.shape))
+        files = ModuleFiles(
+            folder=Path(),
+            format=module.format,
+            method=module.method,
+            name=module.name,
+            config=configs[CONFIG_FILE],
+            head_config=configs.get(HEAD_CONFIG_FILE, {}),
+            base=module.base,
+            datasets=(),
+            tensors=tuple(headers),
+            weight_files=tuple(tensors),
+        )
+        again = PARSERS[module.format](files, together, base)
+    except FormatError as error:
+        raise ConversionError(
+            f"The module cannot be written for `{base.name}`: {error.what}",
+            do="Convert it with other options (`modxfer convert --help`).",
+        ) from error
+    _compare(module, replace(again, base=module.base), base)
+
+
+def _compare(module: Module, again: Module, base: Architecture) -> None:
+    """Refuse a module of which a part would be lost."""
+    before = {f"{place}, {part}" for place, piece in module.pieces.items() for part in piece.parts}
+    after = {f"{place}, {part}" for place, piece in again.pieces.items() for part in piece.parts}
+    if before != after:
+        raise ConversionError(
+            f"The `{module.format}` format would lose {listing(before - after) or 'nothing'} and gain "
+            f"{listing(after - before) or 'nothing'} on `{base.name}`.",
+            do="Leave these parts out of the module.",
+        )
