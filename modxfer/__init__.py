@@ -1,0 +1,72 @@
+"""modxfer: move PEFT modules from the base model they were trained on to another one.
+
+Public names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from modxfer.alignments.alignment_map import AlignmentMap as AlignmentMap
+    from modxfer.alignments.files import read_alignment as read_alignment
+    from modxfer.alignments.files import write_alignment as write_alignment
+    from modxfer.api import AlignmentChoice as AlignmentChoice
+    from modxfer.api import Converted as Converted
+    from modxfer.api import FoundAlignment as FoundAlignment
+    from modxfer.api import compute_alignment as compute_alignment
+    from modxfer.api import convert as convert
+    from modxfer.api import find_alignment_map as find_alignment_map
+    from modxfer.errors import ModxferError as ModxferError
+    from modxfer.registry.inspection import BaseReport as BaseReport
+    from modxfer.registry.inspection import ModuleReport as ModuleReport
+    from modxfer.registry.inspection import inspect as inspect
+
+    __version__: str
+
+_HOMES = {
+    "AlignmentChoice": "modxfer.api",
+    "AlignmentMap": "modxfer.alignments.alignment_map",
+    "BaseReport": "modxfer.registry.inspection",
+    "Converted": "modxfer.api",
+    "FoundAlignment": "modxfer.api",
+    "ModuleReport": "modxfer.registry.inspection",
+    "ModxferError": "modxfer.errors",
+    "compute_alignment": "modxfer.api",
+    "convert": "modxfer.api",
+    "find_alignment_map": "modxfer.api",
+    "inspect": "modxfer.registry.inspection",
+    "read_alignment": "modxfer.alignments.files",
+    "write_alignment": "modxfer.alignments.files",
+}
+"""Public name to the module that it lives in."""
+
+__all__ = [
+    "AlignmentChoice",
+    "AlignmentMap",
+    "BaseReport",
+    "Converted",
+    "FoundAlignment",
+    "ModuleReport",
+    "ModxferError",
+    "__version__",
+    "compute_alignment",
+    "convert",
+    "find_alignment_map",
+    "inspect",
+    "read_alignment",
+    "write_alignment",
+]
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("modxfer")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"modxfer has no `{name}`; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

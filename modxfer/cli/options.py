@@ -1,0 +1,70 @@
+"""Arguments and options that several commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_TOKENS = 20_000
+"""As in `modxfer.api`, which is slow to import; a test compares them."""
+
+
+class Head(StrEnum):
+    """What to do with a module's prediction head."""
+
+    KEEP = "keep"
+    DROP = "drop"
+
+
+class Format(StrEnum):
+    """How a module is stored."""
+
+    PEFT = "peft"
+    ADAPTERS = "adapters"
+
+
+class Device(StrEnum):
+    """Where base models run."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+ModuleArgument = Annotated[str, typer.Argument(metavar="MODULE", help="The module: a folder or a Hub id.")]
+ToOption = Annotated[str, typer.Option("--to", metavar="MODEL", help="The student: a folder or a Hub id.")]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="MODEL", help="The teacher.  [default: what MODULE names]"),
+]
+LayersOption = Annotated[str, typer.Option("--layers", metavar="LAYERS", help="Layer map.")]
+AlignOption = Annotated[str, typer.Option("--align", metavar="ALIGNER", help="How units are matched.")]
+AlignmentOption = Annotated[
+    Path | None,
+    typer.Option("--alignment", metavar="FOLDER", help="Map to use.  [default: stored, else computed]"),
+]
+CorpusOption = Annotated[
+    str | None,
+    typer.Option("--corpus", metavar="CORPUS", help="Text to align on.  [default: see below]"),
+]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option("--column", metavar="NAME", help="The text's column.  [default: text, tokens...]"),
+]
+TokensOption = Annotated[int, typer.Option("--tokens", metavar="N", help="Most matched tokens to use.")]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where base models run.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Do everything but change files.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
+
+HOW_TO = """LAYERS is skip (the first layer of each block), last, avg, avg-delta, teacher layers as in 0,2,4, or a JSON file.
+
+ALIGNER is auto (it measures, and says why), identity, lsa (one-to-one), paper (lsa at the input) or linear.
+
+CORPUS is a file (text, CoNLL, JSON, CSV, Parquet), a folder or a data set id. Without one it is the data set that
+MODULE's card names, else text that comes with modxfer."""
+"""What the help pages of commands that align say below their options."""
