@@ -34,7 +34,7 @@ CONSTRAINTS := constraints-$(WORLD).txt
 INSTALLED := $(VENV)/.installed
 DATA_OPTIONS := $(if $(DATA),-m "not slow and not gpu and not network" --data "$(DATA)")
 
-.PHONY: help setup demo test style quality bench golden changelog clean
+.PHONY: help setup demo test style quality bench changelog clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -64,9 +64,6 @@ quality: $(INSTALLED) ## Check format, style, types, rooms, dependencies, spelli
 
 bench: $(INSTALLED) ## Measure the budgets
 	$(BIN)/python -m benchmarks
-
-golden: $(INSTALLED) ## Remake the golden files of the tests
-	$(BIN)/python -m tests.golden
 
 changelog: $(INSTALLED) ## Show the next section of the changelog
 	$(BIN)/towncrier build --draft

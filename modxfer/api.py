@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -58,6 +59,8 @@ class AlignmentChoice:
     def __post_init__(self) -> None:
         if self.aligner != AUTO and self.aligner not in ALIGNERS:
             raise UsageError(f"There is no aligner `{self.aligner}`.", do=f"Use one of {', '.join([AUTO, *ALIGNERS])}.")
+        if not 0 < self.penalty < math.inf:
+            raise UsageError(f"`--penalty {self.penalty}` is not a number above 0.", do="Leave it out.")
         if self.tokens < 1:
             raise UsageError(f"`--tokens {self.tokens}` is not a number above 0.", do="Leave it out, or give some thousands.")
 
@@ -70,11 +73,13 @@ class FoundAlignment:
         source: "identity", "file", "store" or "computed".
         alignment: The map; None where the spaces are stated to be the same.
         seconds: Time it took to find or compute.
+        warnings: What was met on the way to it; its own warnings are in the map.
     """
 
     source: str
     alignment: AlignmentMap | None
     seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Give what `convert --json` prints of it.
@@ -248,7 +253,9 @@ def compute_alignment(
     pair = _read_pair(module, to=to, teacher=teacher, layers=layers)
     if output is not None:
         check_free(output, force=force)
-    found = _find_alignment(pair, choice, progress=progress, measure_identity=True)
+    kept, _ = fit_head(pair.module, pair.teacher.architecture, pair.student.architecture)
+    found = _find_alignment(replace(pair, module=kept), choice, progress=progress, measure_identity=True)
+    found = replace(found, warnings=tuple(pair.warnings))
     if output is not None and found.alignment is not None:
         with staged_folder(output, force=force) as staging:
             write_alignment(found.alignment, staging)
@@ -343,7 +350,6 @@ def _compute(
     )
     return replace(
         alignment,
-        warnings=(*pair.warnings, *alignment.warnings),
         versions={name: version(name) for name in ("modxfer", "numpy", "scipy", "torch", "transformers")},
     )
 
@@ -399,7 +405,7 @@ def _check_made_for(alignment: AlignmentMap, pair: _Pair, folder: Path) -> None:
 def _arrive(conversion: Conversion, student: LocatedBase, *, format: str | None) -> tuple[Module, list[str]]:
     """Put the converted module on the student, in the format asked for."""
     base = BaseReference(
-        name=student.reference.partition("@")[0],
+        name=student.reference if student.revision is None else student.name,
         revision=student.revision,
         model_type=student.architecture.model_type,
         hidden_size=student.architecture.dimensions["hidden"],

@@ -20,7 +20,7 @@ from typing import ClassVar
 class ModxferError(Exception):
     """Root of all errors that modxfer raises on purpose.
 
-    Attributes:
+    Args:
         what: One sentence: what is wrong, with the value found, the value needed, and where.
         do: One sentence: what to do next (a flag, a command, a file).
     """

@@ -30,15 +30,17 @@ NEW = -1
 """In a permutation: a student unit that the teacher does not have."""
 
 
-@cache
 def tiny_tokenizer(size: int = 300) -> Any:
-    """Train a small fast tokenizer on the text that ships with the package."""
+    """Train a small fast tokenizer on the text that ships with the package; once, for training is not deterministic."""
+    return _train_tokenizer(size)
+
+
+@cache
+def _train_tokenizer(size: int) -> Any:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, limit_alphabet=size // 2, special_tokens=SPECIAL, show_progress=False
-    )
+    trainer = trainers.WordPieceTrainer(vocab_size=size, limit_alphabet=size // 2, special_tokens=SPECIAL, show_progress=False)
     tokenizer.train_from_iterator(open_corpus(None).texts(), trainer)
     ids = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
@@ -185,9 +187,7 @@ def _resize(config: Any, *, layers: int, ffn: int) -> Any:
 def base_model(folder: Path) -> BaseModel:
     """Describe a base model on disk, ready to be run; its fingerprint is its folder's name."""
     architecture = architecture_from_config(read_config(folder), name=folder.name)
-    record = BaseRecord(
-        name=folder.name, revision=None, fingerprint=folder.name, model_type=architecture.model_type
-    )
+    record = BaseRecord(name=folder.name, revision=None, fingerprint=folder.name, model_type=architecture.model_type)
     return BaseModel(folder=folder, architecture=architecture, record=record)
 
 

@@ -23,6 +23,7 @@ from modxfer.alignments.corpus import Corpus
 from modxfer.alignments.moments import Moments
 from modxfer.alignments.probe import Encoded, Probe, batches, pool
 from modxfer.alignments.request import AlignmentRequest, PairUse, check_kinds
+from modxfer.alignments.statistics import PairStatistics
 from modxfer.alignments.tokens import Matches, Mode, match_spans
 from modxfer.architectures import Architecture, Kind, Site
 from modxfer.errors import AlignmentError, CorpusError
@@ -110,12 +111,10 @@ def compute_alignment(
         uses, moments, teacher=teacher, student=student, corpus=corpus, tokens=tokens, device=device, progress=progress
     )
     warnings = _check_tokens(record.tokens, uses, teacher.architecture, student.architecture, corpus)
-    evidence = {
-        pair: measure(moments.statistics(_key("student", pair.student), _key("teacher", pair.teacher)), ridge=penalty)
-        for pair in uses
-    }
+    sites = _Sites(uses=uses, moments=moments, penalty=penalty)
+    evidence = {pair: sites.measure(pair, with_linear=aligner in (AUTO, "linear")).light() for pair in uses}
     choice = choose(evidence.values()) if aligner == AUTO else Choice(aligner=aligner, reason="")
-    maps, scores = _fit(ALIGNERS[choice.aligner], uses, evidence, with_chance=aligner != AUTO)
+    maps, scores = _fit(ALIGNERS[choice.aligner], sites, evidence, with_chance=aligner != AUTO)
     return AlignmentMap(
         teacher=teacher.record,
         student=student.record,
@@ -214,22 +213,41 @@ def _limit(matches: Sequence[Matches], room: int) -> list[Matches]:
     return kept
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sites:
+    """What is known of all pairs of sites; the matrices of one pair at a time are taken out of the moments."""
+
+    uses: Mapping[SitePair, PairUse]
+    moments: Moments
+    penalty: float
+
+    def statistics(self, pair: SitePair) -> PairStatistics:
+        return self.moments.statistics(_key("student", pair.student), _key("teacher", pair.teacher))
+
+    def measure(self, pair: SitePair, *, with_linear: bool) -> Evidence:
+        return measure(self.statistics(pair), ridge=self.penalty if with_linear else None)
+
+
 def _fit(
-    aligner: Aligner, uses: Mapping[SitePair, PairUse], evidence: Mapping[SitePair, Evidence], *, with_chance: bool
+    aligner: Aligner, sites: _Sites, evidence: Mapping[SitePair, Evidence], *, with_chance: bool
 ) -> tuple[dict[SitePair, SiteMap], dict[SitePair, SiteScore]]:
+    """Fit one pair of sites after the other; what `linear` needs is measured again, so as not to hold it for all of them."""
     maps: dict[SitePair, SiteMap] = {}
     scores: dict[SitePair, SiteScore] = {}
-    for pair, pair_use in uses.items():
+    for pair, pair_use in sites.uses.items():
         borrowed = pair_use.written_from if aligner.writes_as_read else None
         found = evidence[borrowed or pair]
-        if borrowed and found.statistics.cross.shape != evidence[pair].statistics.cross.shape:
+        if borrowed and found.widths != evidence[pair].widths:
             raise AlignmentError(
                 f"`{aligner.name}` uses the assignment of `{borrowed.student}` at `{pair.student}`, and they differ in width.",
                 do="Use `--align lsa`.",
             )
+        if aligner.needs_matrices:
+            found = sites.measure(pair, with_linear=True)
         maps[pair] = site_map = aligner.fit(found, pair_use.use)
         assignment = _partners(site_map, found)
-        chance = chance_correlation(found.statistics, seed=SEED) if with_chance and site_map.form == "assignment" else None
+        is_judged = with_chance and site_map.form == "assignment"
+        chance = chance_correlation(sites.statistics(borrowed or pair), seed=SEED) if is_judged else None
         scores[pair] = score(found, correlation=site_map.correlation.astype(np.float64), assignment=assignment, chance=chance)
     return maps, scores
 
@@ -239,12 +257,17 @@ def _partners(site_map: SiteMap, evidence: Evidence) -> np.ndarray:
     return np.arange(len(site_map.correlation)) if site_map.form == "identity" else evidence.assignment
 
 
+def _chance_bound(chance: float) -> float:
+    """Correlation up to which a match counts as chance; where chance is high, half of what is left to 1 is better than that."""
+    return min(CHANCE_MARGIN * chance, (1.0 + chance) / 2)
+
+
 def _warn_of_scores(aligner: str, scores: Mapping[SitePair, SiteScore]) -> Iterator[str]:
     constant = {str(pair): item.constant_units for pair, item in scores.items() if item.constant_units}
     if constant:
         where, count = max(constant.items(), key=lambda item: item[1])
         yield f"{sum(constant.values())} units never vary (most at {where}: {count}); their correlation counts as 0."
-    weak = [pair for pair, item in scores.items() if item.chance and item.mean_correlation <= CHANCE_MARGIN * item.chance]
+    weak = [pair for pair, item in scores.items() if item.chance and item.mean_correlation <= _chance_bound(item.chance)]
     if weak:
         matched = float(np.mean([scores[pair].mean_correlation for pair in weak]))
         chance = float(np.mean([scores[pair].chance or 0.0 for pair in weak]))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MAX_TEXT_TOKENS = 256
 """Tokens of one text that are run, special tokens included; the rest of a longer text is passed over."""
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+"""Of which a base model's folder needs one."""
+
 
 class _AllSeen(Exception):
     """Every site of a pass has been taken down: no error, it ends the pass, whose remaining layers nobody looks at."""
@@ -103,12 +106,21 @@ class Probe:
 
         Returns:
             Site to activations, shape (texts, tokens, units), in the model's own precision.
+
+        Raises:
+            AlignmentError: the model cannot be run on these tokens.
         """
         import torch
 
         self._seen = {}
-        with torch.inference_mode(), contextlib.suppress(_AllSeen):
-            self._model(**encoded.inputs)
+        try:
+            with torch.inference_mode(), contextlib.suppress(_AllSeen):
+                self._model(**encoded.inputs)
+        except (IndexError, RuntimeError) as error:  # a token that the model does not have; no room on the device
+            raise AlignmentError(
+                f"Cannot run `{self._name}` on its own tokens: {_first_line(error)}.",
+                do="Check that its tokenizer and its weights are of one model, or choose another `--device`.",
+            ) from error
         seen, self._seen = self._seen, {}
         return seen
 
@@ -188,6 +200,11 @@ def _sorted_batches(texts: list[str], size: int) -> Iterator[list[str]]:
 def _load_tokenizer(folder: Path, name: str) -> Any:
     from transformers import AutoTokenizer
 
+    if not any(True for pattern in TOKENIZER_FILES for _ in folder.glob(pattern)):
+        raise AlignmentError(  # transformers 5 would make an empty one
+            f"The tokenizer of `{name}` is not in `{folder}` ({', '.join(TOKENIZER_FILES)}).",
+            do="Put its `tokenizer.json` there.",
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -201,6 +218,7 @@ def _load_tokenizer(folder: Path, name: str) -> Any:
 
 def _load_model(folder: Path, name: str) -> Any:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -211,7 +229,7 @@ def _load_model(folder: Path, name: str) -> Any:
         model, report = AutoModel.from_pretrained(
             str(folder), local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ArchitectureError(
             f"Cannot load the weights of `{name}`: {_first_line(error)}.", do="Fetch the base model again."
         ) from error

@@ -10,7 +10,6 @@ from modxfer.alignments.alignment_map import AlignmentMap
 
 LIBRARIES = {"peft": "peft", "adapters": "adapter-transformers"}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
 
 
 def module_card(record: Mapping[str, Any]) -> str:
@@ -24,7 +23,7 @@ def module_card(record: Mapping[str, Any]) -> str:
     """
     teacher, student, module = record["teacher"], record["student"], record["module"]
     head: dict[str, Any] = {"library_name": LIBRARIES[module["format"]], "tags": ["modxfer", module["method"]]}
-    if _HUB_ID.fullmatch(student["name"]):
+    if student["revision"]:  # it came from the Hub; a folder's name means nothing there
         head["base_model"] = student["name"]
     lines = [
         f"# {escape(module['name'])}: {escape(module['method'])} for {escape(student['name'])}",

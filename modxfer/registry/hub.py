@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modxfer.errors import UsageError
 
-_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 def fetch(name: str, *, revision: str | None, patterns: Sequence[str]) -> tuple[Path, str]:

@@ -63,19 +63,11 @@ class Store:
         Returns:
             The map, or None.
         """
-        folder = self._folder(key)
-        if not folder.is_dir():
-            return None
         try:
-            alignment = read_alignment(folder)
-            if alignment.key != key:
-                raise FormatError(f"`{folder}` holds the map `{alignment.key[:12]}`.", do="Compute it again.")
-        except FormatError as error:
-            self._set_aside(folder, error)
-            return None
-        with contextlib.suppress(OSError):
-            os.utime(folder)
-        return alignment
+            return self._read(key)
+        except FormatError:
+            with self._lock(key):
+                return self._read_or_set_aside(key)
 
     def find_or_compute(self, key: str, compute: Callable[[], AlignmentMap]) -> tuple[AlignmentMap, bool]:
         """Look a map up, or compute and store it; of several processes that ask for one key, one computes and the others wait.
@@ -94,7 +86,7 @@ class Store:
         if found is not None:
             return found, True
         with self._lock(key):
-            found = self.find(key)
+            found = self._read_or_set_aside(key)
             if found is not None:
                 return found, True
             self.add(key, compute())
@@ -176,6 +168,26 @@ class Store:
                 shutil.rmtree(self._folder(key))
             except OSError as error:
                 raise StoreError(f"Cannot remove `{self._folder(key)}`: {error.strerror}.", do="Remove it by hand.") from error
+
+    def _read(self, key: str) -> AlignmentMap | None:
+        """Read and verify a map; None if there is none, FormatError if it is damaged."""
+        folder = self._folder(key)
+        if not folder.is_dir():
+            return None
+        alignment = read_alignment(folder)
+        if alignment.key != key:
+            raise FormatError(f"`{folder}` holds the map `{alignment.key[:12]}`.", do="Compute it again.")
+        with contextlib.suppress(OSError):
+            os.utime(folder)
+        return alignment
+
+    def _read_or_set_aside(self, key: str) -> AlignmentMap | None:
+        """Read a map, or move a damaged one away; whoever calls holds the lock, so nobody is rebuilding it."""
+        try:
+            return self._read(key)
+        except FormatError as error:
+            self._set_aside(self._folder(key), error)
+            return None
 
     def _folder(self, key: str) -> Path:
         return self.root / "alignments" / key

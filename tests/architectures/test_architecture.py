@@ -16,9 +16,7 @@ ELECTRA = {**BERT, "model_type": "electra"}
 def test_sizes_come_from_the_config() -> None:
     """Dimensions and depths are the config's, under DistilBERT's own names too."""
     bert = architecture_from_config(BERT, name="b")
-    distilbert = architecture_from_config(
-        {"model_type": "distilbert", "dim": 6, "n_layers": 2, "hidden_dim": 24}, name="d"
-    )
+    distilbert = architecture_from_config({"model_type": "distilbert", "dim": 6, "n_layers": 2, "hidden_dim": 24}, name="d")
     assert (bert.dimensions, bert.depths) == ({"hidden": 12, "heads": 12, "ffn": 20}, {"encoder": 3})
     assert (distilbert.dimensions, distilbert.depths) == ({"hidden": 6, "heads": 6, "ffn": 24}, {"encoder": 2})
 
@@ -41,7 +39,7 @@ def test_unknown_family_says_what_was_found_and_where_a_row_goes() -> None:
 
 def test_unknown_family_without_anything_known() -> None:
     """A config without a family and without sizes is refused too."""
-    with pytest.raises(ArchitectureError, match="`None`.*nothing about its sizes"):
+    with pytest.raises(ArchitectureError, match=r"`None`.*nothing about its sizes"):
         architecture_from_config({}, name="x")
 
 

@@ -51,9 +51,7 @@ def test_avg_carries_different_scalings_into_the_part_that_writes() -> None:
     """A layer with twice the alpha counts with twice the part that writes."""
     first, second = pieces_of((3, 6.0), (3, 12.0))
     found = combine([(0.5, first), (0.5, second)], PLACE, whole_updates=False, approximated={})
-    np.testing.assert_allclose(
-        found.parts["up"], 0.5 * first.parts["up"].astype(np.float64) + second.parts["up"], rtol=1e-12
-    )
+    np.testing.assert_allclose(found.parts["up"], 0.5 * first.parts["up"].astype(np.float64) + second.parts["up"], rtol=1e-12)
     np.testing.assert_allclose(
         found.parts["down"], 0.5 * (first.parts["down"].astype(np.float64) + second.parts["down"]), rtol=1e-12
     )
@@ -108,8 +106,7 @@ def test_avg_delta_averages_what_is_no_lora_by_its_tensors() -> None:
     """Other methods have no refactoring: their tensors are averaged."""
     rng = np.random.default_rng(1)
     layers = [
-        Piece(method=OUTPUT, route=route_of_role("query"), parts={"weight": rng.standard_normal((2, 6))})
-        for _ in range(2)
+        Piece(method=OUTPUT, route=route_of_role("query"), parts={"weight": rng.standard_normal((2, 6))}) for _ in range(2)
     ]
     found = combine([(0.5, piece) for piece in layers], PLACE, whole_updates=True, approximated={})
     np.testing.assert_allclose(found.parts["weight"], (layers[0].parts["weight"] + layers[1].parts["weight"]) / 2)

@@ -11,7 +11,7 @@ from modxfer.alignments.aligners import ALIGNERS, Use
 from modxfer.alignments.aligners.evidence import measure
 from modxfer.alignments.alignment_map import AlignmentMap, SiteMap, SitePair
 from modxfer.alignments.layer_maps import LayerMap
-from modxfer.architectures import FINAL, Architecture, Point, Route, Side, Site
+from modxfer.architectures import FINAL, Architecture, Point, Route, Side
 from modxfer.converters.convert import Conversion, convert_module, request_for
 from modxfer.converters.methods import BOTTLENECK, LINEAR, NORM, OUTPUT, route_of_role
 from modxfer.converters.module import HeadInfo, Module, Piece, Place
@@ -238,9 +238,7 @@ def test_rotated_spaces_give_the_rotated_update() -> None:
     read, write = pairs_of(module, layers, teacher, student)
     inputs, results = mixed(rng, 400, 6), mixed(rng, 400, 6)
     turn_in, turn_out = 2.0 * rotation(6, rng), 0.5 * rotation(6, rng)
-    alignment = linear_maps(
-        {read: (inputs @ turn_in.T, inputs), write: (results @ turn_out.T, results)}, penalty=1e-9
-    )
+    alignment = linear_maps({read: (inputs @ turn_in.T, inputs), write: (results @ turn_out.T, results)}, penalty=1e-9)
     conversion = convert(module, layers, alignment, teacher=teacher, student=student)
     before, after = module.pieces[Place("encoder", 0, "query")], conversion.module.pieces[Place("encoder", 0, "query")]
     expected = inputs @ (before.parts["up"] @ before.parts["down"]).T @ turn_out.T
@@ -253,9 +251,7 @@ def test_update_keeps_its_size_beside_what_it_is_added_to() -> None:
     """After a lossy dense map the update's size over the projection's own output is the teacher's."""
     rng = np.random.default_rng(1)
     module, layers = lora_module(TEACHER, "query"), layers_of("0,1", TEACHER, STUDENT)
-    data = {
-        pair: (3 * mixed(rng, 300, 5), mixed(rng, 300, 6)) for pair in pairs_of(module, layers, TEACHER, STUDENT)
-    }
+    data = {pair: (3 * mixed(rng, 300, 5), mixed(rng, 300, 6)) for pair in pairs_of(module, layers, TEACHER, STUDENT)}
     alignment = linear_maps(data, penalty=0.1)
     conversion = convert(module, layers, alignment)
     for layer in (0, 1):
@@ -399,9 +395,7 @@ BROKEN: dict[str, SiteMap] = {
     "teacher unit that is not there": assignment_map(np.array([0, 1, 2, 3, 6])),
     "negative unit": assignment_map(np.array([0, 1, 2, 3, -2])),
     "identity of other widths": SiteMap(correlation=np.ones(5, dtype=np.float32)),
-    "matrix of another teacher": SiteMap(
-        correlation=np.ones(5, dtype=np.float32), reading=np.ones((7, 5), dtype=np.float32)
-    ),
+    "matrix of another teacher": SiteMap(correlation=np.ones(5, dtype=np.float32), reading=np.ones((7, 5), dtype=np.float32)),
 }
 
 
@@ -411,7 +405,7 @@ def test_map_of_other_widths_is_refused(case: str) -> None:
     module, layers = lora_module(TEACHER, "query"), layers_of("skip", TEACHER, STUDENT)
     maps = dict(random_assignments(module, layers).maps)
     maps[SitePair.parse("encoder.0.query.input<-encoder.0.query.input")] = BROKEN[case]
-    with pytest.raises(ConversionError, match="does not fit.*the student has 5 units there and the teacher 6"):
+    with pytest.raises(ConversionError, match=r"does not fit.*the student has 5 units there and the teacher 6"):
         convert(module, layers, map_of(maps))
 
 
@@ -469,9 +463,7 @@ def test_submodules_that_the_student_lacks_are_dropped_and_listed() -> None:
 
     config = {"model_type": "distilbert", "dim": 6, "n_layers": 4, "hidden_dim": 10}
     distilbert = architecture_from_config(config, name="d")
-    pooler = Piece(
-        method=LINEAR, route=route_of_role("pooler"), parts={"weight": np.ones((6, 6)), "bias": np.ones(6)}
-    )
+    pooler = Piece(method=LINEAR, route=route_of_role("pooler"), parts={"weight": np.ones((6, 6)), "bias": np.ones(6)})
     module = module_of({**lora_module(TEACHER, "query").pieces, Place("", -1, "pooler"): pooler})
     conversion = convert(module, layers_of("skip", TEACHER, distilbert), None, student=distilbert)
     assert conversion.dropped == ("pooler: distilbert has no such submodule",)

@@ -37,7 +37,5 @@ def test_methods_name_only_parts_that_they_have(name: str) -> None:
     assert method.optional <= set(method.parts)
     assert {*method.offsets, *method.offsets.values(), *method.update} <= set(method.parts)
     if method.update:
-        reads, writes = (
-            {axis.direction.value for axis in method.parts[part] if axis is not None} for part in method.update
-        )
+        reads, writes = ({axis.direction.value for axis in method.parts[part] if axis is not None} for part in method.update)
         assert (reads, writes) == ({"reads"}, {"writes"})

@@ -1,4 +1,4 @@
-"""Ground truth: on a student that is its teacher with the units permuted, every converted module computes what the teacher's did.
+"""Ground truth: on a student that is its teacher with units permuted, every converted module computes what the teacher's did.
 
 Modules are made by the real `peft` and `adapters` on the teacher, and loaded by them on the student.
 """
@@ -56,7 +56,7 @@ def peft_options(case: str, family: str) -> dict[str, Any]:
         every = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
     if family == "electra":
         every = [*every[:3], "attention.output.dense", "intermediate.dense", "output.dense", "embeddings_project"]
-    return {
+    options: dict[str, dict[str, Any]] = {
         "every role": {"task_type": "TOKEN_CLS", "target_modules": every, "use_rslora": True},
         "biases": {"task_type": "SEQ_CLS", "target_modules": ends, "bias": "lora_only"},
         "two layers": {
@@ -65,7 +65,8 @@ def peft_options(case: str, family: str) -> dict[str, Any]:
             "layers_to_transform": [0, 2],
             "rank_pattern": {ends[0]: 2},
         },
-    }[case]
+    }
+    return options[case]
 
 
 ADAPTERS_CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -131,9 +132,7 @@ def make_adapters(pair: PlantedPair, case: str, folder: Path, ids: torch.Tensor)
     config, head, options = ADAPTERS_CASES[case]
     model = adapters.AutoAdapterModel.from_pretrained(str(pair.teacher))
     pickled = "ln_before" in config  # two keys for one tensor, which safetensors does not store
-    model = make_adapters_module(
-        folder, model, config, head=head, head_options=options, safetensors=not pickled
-    )
+    model = make_adapters_module(folder, model, config, head=head, head_options=options, safetensors=not pickled)
     return Made(
         module=read_module(inspect_files(folder), base_model(pair.teacher).architecture),
         outputs=outputs(model, ids),

@@ -43,17 +43,19 @@ class Aligner:
         summary: One line for help pages.
         fit: From what was measured at a pair of sites, and the use made of it, to the map.
         writes_as_read: A piece's output is mapped by what was measured at its input.
+        needs_matrices: It fits more than what the best one-to-one match says.
     """
 
     name: str
     summary: str
     fit: Callable[[Evidence, Use], SiteMap]
     writes_as_read: bool = False
+    needs_matrices: bool = False
 
 
 def _identity(evidence: Evidence, use: Use) -> SiteMap:
     if evidence.diagonal is None:
-        student, teacher = evidence.statistics.cross.shape
+        student, teacher = evidence.widths
         raise AlignmentError(
             f"`identity` needs sites of equal width, and the student has {student} units where the teacher has {teacher}.",
             do="Use `--align auto`.",
@@ -67,7 +69,7 @@ def _lsa(evidence: Evidence, use: Use) -> SiteMap:
 
 def _linear(evidence: Evidence, use: Use) -> SiteMap:
     statistics, ridge = evidence.statistics, evidence.ridge
-    if ridge is None:
+    if statistics is None or ridge is None:
         raise AlignmentError("`linear` needs the student's covariance.", do="Compute the alignment map again.")
     return SiteMap(
         correlation=evidence.correlation.astype(np.float32),
@@ -97,7 +99,12 @@ ALIGNERS: Mapping[str, Aligner] = {
             fit=_lsa,
             writes_as_read=True,
         ),
-        Aligner(name="linear", summary="Ridge regression for reading, orthogonal Procrustes for writing.", fit=_linear),
+        Aligner(
+            name="linear",
+            summary="Ridge regression for reading, orthogonal Procrustes for writing.",
+            fit=_linear,
+            needs_matrices=True,
+        ),
     )
 }
 """Name to aligner: the whole table."""

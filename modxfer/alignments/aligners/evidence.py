@@ -1,6 +1,6 @@
 """What every aligner measures before it maps: the best one-to-one match, and how much it explains."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,17 +16,25 @@ class Evidence:
     """The best one-to-one match of one pair of sites, and what a linear map would explain.
 
     Attributes:
-        statistics: What was measured.
+        tokens: Number of matched tokens.
+        widths: Number of units of the student's site, and of the teacher's.
+        constant_units: Units of either site that never vary.
         assignment: Teacher unit for each student unit; -1 where there is none.
         correlation: Correlation of each student unit with its teacher unit.
         diagonal: Correlation of each student unit with the teacher unit of the same index; None if the widths differ.
-        ridge: The ridge regression of the teacher's units on the student's; None where the student's covariance was not kept.
+        explained: Part of each teacher unit's variance that the best linear map explains; None where none was fitted.
+        statistics: What was measured; None in light evidence.
+        ridge: The linear map; None in light evidence, and where none was fitted.
     """
 
-    statistics: PairStatistics
+    tokens: int
+    widths: tuple[int, int]
+    constant_units: int
     assignment: Int[np.ndarray, " student"]
     correlation: Float[np.ndarray, " student"]
     diagonal: Float[np.ndarray, " student"] | None
+    explained: Float[np.ndarray, " teacher"] | None
+    statistics: PairStatistics | None
     ridge: Ridge | None
 
     @property
@@ -45,27 +53,40 @@ class Evidence:
         Returns:
             The mean over those units, in [0, 1]; None if it was not measured.
         """
-        return None if self.ridge is None else float(np.mean(self.ridge.explained()[teacher_units]))
+        return None if self.explained is None else float(np.mean(self.explained[teacher_units]))
+
+    def light(self) -> "Evidence":
+        """Give the evidence without its matrices, so that that of many sites fits into memory.
+
+        Returns:
+            The same figures.
+        """
+        return replace(self, statistics=None, ridge=None)
 
 
-def measure(statistics: PairStatistics, *, ridge: float) -> Evidence:
+def measure(statistics: PairStatistics, *, ridge: float | None) -> Evidence:
     """Find the best one-to-one match of a pair of sites, and fit the linear map to hold it against.
 
     Args:
         statistics: Moments of the two sites.
-        ridge: Penalty of the linear map, in units of the mean variance.
+        ridge: Penalty of the linear map, in units of the mean variance; None to leave it out.
 
     Returns:
         The evidence.
     """
     similarity = statistics.correlation()
     assignment = solve_assignment(similarity)
+    fitted = None if ridge is None or statistics.student_covariance is None else Ridge.fit(statistics, penalty=ridge)
     return Evidence(
-        statistics=statistics,
+        tokens=statistics.tokens,
+        widths=(len(statistics.student_std), len(statistics.teacher_std)),
+        constant_units=int(np.count_nonzero(statistics.student_std == 0) + np.count_nonzero(statistics.teacher_std == 0)),
         assignment=assignment,
         correlation=matched_correlation(similarity, assignment),
         diagonal=np.diagonal(similarity).copy() if statistics.same_width else None,
-        ridge=None if statistics.student_covariance is None else Ridge.fit(statistics, penalty=ridge),
+        explained=None if fitted is None else fitted.explained(),
+        statistics=statistics,
+        ridge=fitted,
     )
 
 
@@ -88,16 +109,14 @@ def score(
         The score.
     """
     served = assignment != UNASSIGNED
-    statistics = evidence.statistics
-    constant = np.count_nonzero(statistics.student_std == 0) + np.count_nonzero(statistics.teacher_std == 0)
     return SiteScore(
-        tokens=statistics.tokens,
+        tokens=evidence.tokens,
         mean_correlation=float(np.mean(correlation[served])),
         chance=chance,
         explained_by_units=float(np.mean(correlation[served] ** 2)),
         explained_by_linear=evidence.explained_by_linear(assignment[served]),
         same_index=evidence.same_index,
-        constant_units=int(constant),
+        constant_units=evidence.constant_units,
     )
 
 

@@ -47,6 +47,7 @@ class Ridge:
             AlignmentError: the student's covariance was not kept.
         """
         from scipy.linalg import cho_factor, cho_solve
+        from scipy.linalg.lapack import dpotri
 
         if statistics.student_covariance is None:
             raise AlignmentError("A regression needs the student's covariance.", do="Compute the alignment map again.")
@@ -58,14 +59,14 @@ class Ridge:
         correlation = statistics.correlation()
         scaled_mean = mean / _safe(std, mean)
         along = cho_solve(factor, scaled_mean)
-        inverse_trace = float(np.trace(cho_solve(factor, np.eye(len(std)))))
+        inverse, _ = dpotri(factor[0], lower=1)
         return cls(
             statistics=statistics,
             penalty=penalty,
             correlation=correlation,
             weights=cho_solve(factor, correlation),
             constant=along / (1.0 + scaled_mean @ along) / _safe(std, mean),
-            degrees=len(std) - penalty * inverse_trace,
+            degrees=len(std) - penalty * float(np.trace(inverse)),
         )
 
     def explained(self) -> Float[np.ndarray, " teacher"]:

@@ -49,6 +49,10 @@ def test_linear_recovers_a_planted_rotation_and_scaling() -> None:
     found = ALIGNERS["linear"].fit(measure(statistics_of(student, teacher), ridge=1e-9), ALL)
     assert found.form == "matrix"
     assert found.offset is not None
+    assert found.writing is not None
+    assert found.reading is not None
+    assert found.reading is not None
+    assert found.writing is not None
     np.testing.assert_allclose(found.writing, 2.5 * planted, atol=1e-5)
     np.testing.assert_allclose(found.reading, planted.T / 2.5, atol=1e-5)
     np.testing.assert_allclose(found.offset, -planted.T @ shift / 2.5, atol=1e-4)

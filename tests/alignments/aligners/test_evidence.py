@@ -70,6 +70,7 @@ def test_chance_is_the_same_for_a_seed_and_robust_to_constant_units() -> None:
     statistics = statistics_of(student, teacher)
     first, again, other = (chance_correlation(statistics, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
+    assert first is not None
     assert np.isfinite(first)
 
 
@@ -81,4 +82,6 @@ def test_measure_takes_constant_units() -> None:
     found = measure(statistics_of(student, student), ridge=0.1)
     result = score(found, correlation=found.correlation, assignment=found.assignment, chance=None)
     assert result.constant_units == 2
+    assert result.explained_by_linear is not None
+    assert result.explained_by_linear is not None
     assert np.isfinite([result.mean_correlation, result.explained_by_units, result.explained_by_linear]).all()

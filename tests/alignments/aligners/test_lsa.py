@@ -16,7 +16,7 @@ def best_total(similarity: np.ndarray) -> float:
     """Try every assignment."""
     wide = similarity if similarity.shape[0] <= similarity.shape[1] else similarity.T
     rows = np.arange(wide.shape[0])
-    return max((float(wide[rows, list(chosen)].sum()) for chosen in permutations(range(wide.shape[1]), len(rows))))
+    return max(float(wide[rows, list(chosen)].sum()) for chosen in permutations(range(wide.shape[1]), len(rows)))
 
 
 @pytest.mark.parametrize("teacher", range(6))

@@ -1,0 +1,97 @@
+"""The whole demo with a tiny teacher: real training, real conversions, everything small."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modxfer.demo.libraries import has_adapters
+from modxfer.demo.run import run_demo
+from modxfer.demo.settings import FULL, DemoSettings, Narrow
+from modxfer.demo.words import OPEN_WORDS
+from modxfer.errors import ModxferError, OutputError
+from modxfer.training.fine_tuning import Schedule
+from tests.demo.tiny import tiny_teacher, tiny_tokenizer
+
+STUDENTS = ("matching", "incompatible")
+METHODS = ("LoRA", "bottleneck adapter") if has_adapters() else ("LoRA",)
+MODELS = ("default student", "transferred skip", "transferred avg")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> DemoSettings:
+    """The demo's settings, shrunk, with a tiny teacher whose vocabulary is that of the sentences."""
+    words = sorted({word for phrases in OPEN_WORDS.values() for phrase in phrases for word in phrase.split()})
+    folder = tmp_path / "tiny-teacher"
+    folder.mkdir()
+    tokenizer = tiny_tokenizer(words)
+    tokenizer.save_pretrained(folder)
+    tiny_teacher(vocabulary=len(tokenizer)).save_pretrained(folder)
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(" ".join(words[start::40]) for start in range(40)), encoding="utf-8")
+    short = Schedule(steps=2, batch_size=4, learning_rate=1e-3)
+    return replace(
+        FULL,
+        teacher=folder,
+        train_sentences=24,
+        test_sentences=8,
+        max_tokens=24,
+        narrow=Narrow(hidden=8, heads=2, ffn=14),
+        rank=2,
+        bottleneck=4,
+        teach=short,
+        distil=short,
+        fine_tune=short,
+        corpus=str(corpus),
+    )
+
+
+def test_run_demo_fills_the_table(settings: DemoSettings, tmp_path: Path) -> None:
+    """Every student, method and model has its row, every conversion its choice; files and progress are complete."""
+    seen: list[tuple[str, float]] = []
+    output = tmp_path / "out"
+
+    result = run_demo(output=output, progress=lambda name, part: seen.append((name, part)), seed=1, settings=settings)
+
+    assert [(row["student"], row["method"], row["model"]) for row in result.rows] == [
+        *((None, method, "teacher") for method in METHODS),
+        *((student, method, model) for student in STUDENTS for method in METHODS for model in MODELS),
+    ]
+    assert all(0 <= row[score] <= 100 for row in result.rows for score in ("f1", "zero_shot_f1"))
+    assert {row["head"] for row in result.rows if row["model"] == "default student"} == {"new"}
+    assert [(done.student, done.method, done.layers) for done in result.conversions] == [
+        (student, method, layers) for student in STUDENTS for method in METHODS for layers in ("skip", "avg")
+    ]
+    assert all(done.head == "kept" and done.reason for done in result.conversions)
+    assert all((Path(done.output) / "transfer.json").is_file() for done in result.conversions)
+    assert all((output / "students" / name / "model.safetensors").is_file() for name in STUDENTS)
+    assert json.loads((output / "demo.json").read_text(encoding="utf-8")) == json.loads(json.dumps(result.as_json()))
+    assert "synthetic" in result.as_json()["data"]
+    assert [part for _, part in seen] == sorted(part for _, part in seen)
+    assert seen[0][1] == 0.0
+    assert seen[-1][1] == pytest.approx(1.0)
+    assert list(result.phases) == list(dict.fromkeys(name for name, _ in seen))
+    assert (result.notes == ()) == ("bottleneck adapter" in METHODS)
+
+
+def test_run_demo_leaves_nothing_after_an_error(settings: DemoSettings, tmp_path: Path) -> None:
+    """Where a conversion fails (too little text here), the error comes through and the output is taken away again."""
+    short = tmp_path / "short.txt"
+    short.write_text("a b\n")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ModxferError, match="matched tokens"):
+        run_demo(
+            output=tmp_path / "out",
+            progress=lambda name, part: None,
+            settings=replace(settings, corpus=str(short)),
+        )
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_run_demo_refuses_an_output_that_exists(settings: DemoSettings, tmp_path: Path) -> None:
+    """A folder that is there stays as it is, and this is known before anything is computed."""
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OutputError, match="taken` exists"):
+        run_demo(output=tmp_path / "taken", progress=lambda name, part: None, settings=settings)
+    assert list((tmp_path / "taken").iterdir()) == []
