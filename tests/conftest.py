@@ -27,9 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set what libraries read once, when they are imported; a value that is set already stays."""
     folder = config.getoption("--data")
     if folder is not None and not (config.invocation_params.dir / folder).is_dir():
-        raise pytest.UsageError(
-            f"`--data {folder}` names no folder. Name the folder that holds the data sets."
-        )
+        raise pytest.UsageError(f"`--data {folder}` names no folder. Name the folder that holds the data sets.")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

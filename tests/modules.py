@@ -65,6 +65,7 @@ def layers_of(spec: str, teacher: Architecture, student: Architecture) -> LayerM
 
 
 SCORE = SiteScore(
+    aligner="lsa",
     tokens=100,
     mean_correlation=0.5,
     chance=0.1,

@@ -41,7 +41,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     teacher = make_teacher(folder / "teacher", "bert", seed=3)
     structure = base_model(teacher).architecture
     permuted = make_student(folder / "permuted", teacher, draw_plan(structure, heads=3, seed=8))
-    halved = draw_plan(structure, heads=3, layers=[0, 2], shuffle=False)
+    halved = draw_plan(structure, heads=3, layers=[0, 1], shuffle=False)
     matching = make_student(folder / "matching", teacher, halved)
     text = folder / "text.txt"
     text.write_text(small_text(), encoding="utf-8")
@@ -141,15 +141,15 @@ def test_transfer_record_and_card(world: World) -> None:
 
 
 def test_matching_student_gets_the_teachers_tensors(world: World) -> None:
-    """A student that shares coordinates is seen as such, and its tensors are the teacher's bit for bit."""
-    measured = convert(world, to=world.matching, layers="0,2", output=Path("auto"))
+    """A student of the teacher's first layers is seen to share coordinates; tensors are the teacher's bit for bit."""
+    measured = convert(world, to=world.matching, layers="0,1", output=Path("auto"))
     stated = convert(world, to=world.matching, layers="0,2", output=Path("stated"), choice={"aligner": "identity"})
     assert (measured.found.as_json()["aligner"], stated.found.source) == ("identity", "identity")
     before = load_file(world.module / "adapter_model.safetensors")
-    for folder in ("auto", "stated"):
+    for folder, second in (("auto", "layer.1."), ("stated", "layer.2.")):
         after = load_file(Path(folder) / "adapter_model.safetensors")
         for key, tensor in after.items():
-            original = key.replace("layer.1.", "layer.2.")
+            original = key.replace("layer.1.", second)
             assert tensor.tobytes() == before[original].tobytes(), key
     assert any("encoder 1" in sentence for sentence in stated.record["dropped"])
 
@@ -211,7 +211,7 @@ def test_head_can_be_dropped(world: World) -> None:
 def test_incompatible_student_gets_a_whole_module(world: World) -> None:
     """To a narrower, unrelated student the module arrives whole through dense maps, and the result says so."""
     found = convert(world, to=narrow(world), layers="avg", output=Path("out"))
-    assert found.found.as_json()["aligner"] == "linear"
+    assert "linear" in found.found.as_json()["aligner"].split("+")
     assert any("dense maps" in sentence for sentence in found.record["approximated"])
     student = transformers.AutoModelForTokenClassification.from_pretrained(narrow(world), num_labels=4)
     assert all(torch.isfinite(values).all() for values in outputs(load_peft_module(Path("out"), student), world.ids))

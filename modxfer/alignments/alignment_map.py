@@ -43,6 +43,7 @@ class SiteScore:
     """How well the units of one pair of sites correspond.
 
     Attributes:
+        aligner: The aligner that mapped them; where `auto` was asked for, the one that it chose here.
         tokens: Matched tokens that were seen.
         mean_correlation: Mean correlation of each student unit with the teacher unit that serves it, in [-1, 1]; higher is
             better.
@@ -54,6 +55,7 @@ class SiteScore:
         constant_units: Units of either site that never vary.
     """
 
+    aligner: str
     tokens: int
     mean_correlation: float
     chance: float | None
@@ -79,7 +81,7 @@ class SiteMap:
         writing: Carries an update from the teacher's units to the student's, float32, shape (student, teacher).
         student_covariance: Covariance of the student's units, float32; for sites that a module's update reads.
         teacher_covariance: The same of the teacher's.
-        student_size: Square root of the student site's total variance; 0 if it was not measured.
+        student_size: Square root of the student site's total variance; 0 where it was not measured.
         teacher_size: The same of the teacher's.
     """
 
@@ -170,7 +172,7 @@ class AlignmentMap:
         teacher: The teacher.
         student: The student.
         corpus: The text it was computed on.
-        aligner: The aligner that was used; for `auto`, the one that it chose.
+        aligner: The aligner that was used; for `auto`, what it chose, joined by "+" if that was not the same at all sites.
         requested: The aligner that was asked for.
         reason: Why `auto` chose what it chose; empty otherwise.
         parameters: The aligner's parameters.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modxfer.alignments.aligners import ALIGNERS, AUTO, DEFAULT_PENALTY, Aligner, Evidence
-from modxfer.alignments.aligners.auto import Choice, choose
+from modxfer.alignments.aligners import ALIGNERS, AUTO, DEFAULT_PENALTY, Evidence
+from modxfer.alignments.aligners.auto import choose, explain
 from modxfer.alignments.aligners.evidence import chance_correlation, measure, score
 from modxfer.alignments.alignment_map import (
     AlignmentMap,
@@ -25,7 +25,7 @@ from modxfer.alignments.probe import Encoded, Probe, batches, pool
 from modxfer.alignments.request import AlignmentRequest, PairUse, check_kinds
 from modxfer.alignments.statistics import PairStatistics
 from modxfer.alignments.tokens import Matches, Mode, match_spans
-from modxfer.architectures import Architecture, Kind, Site
+from modxfer.architectures import RESIDUAL, Architecture, Kind, Site
 from modxfer.errors import AlignmentError, CorpusError
 
 if TYPE_CHECKING:
@@ -113,19 +113,19 @@ def compute_alignment(
     warnings = _check_tokens(record.tokens, uses, teacher.architecture, student.architecture, corpus)
     sites = _Sites(uses=uses, moments=moments, penalty=penalty)
     evidence = {pair: sites.measure(pair, with_linear=aligner in (AUTO, "linear")).light() for pair in uses}
-    choice = choose(evidence.values()) if aligner == AUTO else Choice(aligner=aligner, reason="")
-    maps, scores = _fit(ALIGNERS[choice.aligner], sites, evidence, with_chance=aligner != AUTO)
+    chosen = _choose(evidence, student.architecture) if aligner == AUTO else dict.fromkeys(uses, aligner)
+    maps, scores = _fit(chosen, sites, evidence, with_chance=aligner != AUTO)
     return AlignmentMap(
         teacher=teacher.record,
         student=student.record,
         corpus=record,
-        aligner=choice.aligner,
+        aligner="+".join(name for name in ALIGNERS if name in chosen.values()),
         requested=aligner,
-        reason=choice.reason,
+        reason=explain(chosen, evidence) if aligner == AUTO else "",
         parameters={"penalty": penalty, "tokens": tokens},
         maps=maps,
         scores=scores,
-        warnings=(*warnings, *_warn_of_scores(choice.aligner, scores)),
+        warnings=(*warnings, *_warn_of_scores(scores)),
     )
 
 
@@ -213,6 +213,17 @@ def _limit(matches: Sequence[Matches], room: int) -> list[Matches]:
     return kept
 
 
+def _choose(evidence: Mapping[SitePair, Evidence], student: Architecture) -> dict[SitePair, str]:
+    """Choose an aligner for every space: one for the residual stream, and one for each other space of each pair of layers."""
+    spaces: dict[tuple[object, ...], list[SitePair]] = {}
+    for pair in evidence:
+        dimension, site = student.dimension(pair.student), pair.student
+        is_residual = dimension == RESIDUAL
+        space = (dimension,) if is_residual else (dimension, site.stack, site.layer, pair.teacher.layer)
+        spaces.setdefault(space, []).append(pair)
+    return {pair: name for pairs in spaces.values() for name in (choose([evidence[pair] for pair in pairs]),) for pair in pairs}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sites:
     """What is known of all pairs of sites; the matrices of one pair at a time are taken out of the moments."""
@@ -229,12 +240,13 @@ class _Sites:
 
 
 def _fit(
-    aligner: Aligner, sites: _Sites, evidence: Mapping[SitePair, Evidence], *, with_chance: bool
+    chosen: Mapping[SitePair, str], sites: _Sites, evidence: Mapping[SitePair, Evidence], *, with_chance: bool
 ) -> tuple[dict[SitePair, SiteMap], dict[SitePair, SiteScore]]:
     """Fit one pair of sites after the other; what `linear` needs is measured again, so as not to hold it for all of them."""
     maps: dict[SitePair, SiteMap] = {}
     scores: dict[SitePair, SiteScore] = {}
     for pair, pair_use in sites.uses.items():
+        aligner = ALIGNERS[chosen[pair]]
         borrowed = pair_use.written_from if aligner.writes_as_read else None
         found = evidence[borrowed or pair]
         if borrowed and found.widths != evidence[pair].widths:
@@ -248,7 +260,13 @@ def _fit(
         assignment = _partners(site_map, found)
         is_judged = with_chance and site_map.form == "assignment"
         chance = chance_correlation(sites.statistics(borrowed or pair), seed=SEED) if is_judged else None
-        scores[pair] = score(found, correlation=site_map.correlation.astype(np.float64), assignment=assignment, chance=chance)
+        scores[pair] = score(
+            found,
+            aligner=aligner.name,
+            correlation=site_map.correlation.astype(np.float64),
+            assignment=assignment,
+            chance=chance,
+        )
     return maps, scores
 
 
@@ -258,11 +276,11 @@ def _partners(site_map: SiteMap, evidence: Evidence) -> np.ndarray:
 
 
 def _chance_bound(chance: float) -> float:
-    """Correlation up to which a match counts as chance; where chance is high, half of what is left to 1 is better than that."""
+    """Correlation up to which a match counts as chance; where chance is high, half of what is left to 1 is better."""
     return min(CHANCE_MARGIN * chance, (1.0 + chance) / 2)
 
 
-def _warn_of_scores(aligner: str, scores: Mapping[SitePair, SiteScore]) -> Iterator[str]:
+def _warn_of_scores(scores: Mapping[SitePair, SiteScore]) -> Iterator[str]:
     constant = {str(pair): item.constant_units for pair, item in scores.items() if item.constant_units}
     if constant:
         where, count = max(constant.items(), key=lambda item: item[1])
@@ -272,8 +290,9 @@ def _warn_of_scores(aligner: str, scores: Mapping[SitePair, SiteScore]) -> Itera
         matched = float(np.mean([scores[pair].mean_correlation for pair in weak]))
         chance = float(np.mean([scores[pair].chance or 0.0 for pair in weak]))
         yield (
-            f"At {len(weak)} of {len(scores)} pairs of sites the `{aligner}` assignment is no better than chance: its matched "
-            f"correlation is {matched:.2f}, and {chance:.2f} where the units are mixed at random. Use `--align auto`."
+            f"At {len(weak)} of {len(scores)} pairs of sites the `{scores[weak[0]].aligner}` assignment is no better than "
+            f"chance: its matched correlation is {matched:.2f}, and {chance:.2f} where the units are mixed at random. "
+            "Use `--align auto`."
         )
 
 

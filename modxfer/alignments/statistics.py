@@ -84,3 +84,15 @@ def standard_deviation(variance: Float[np.ndarray, " units"], mean: Float[np.nda
     std = np.sqrt(np.maximum(variance, 0.0))
     smallest = CONSTANT_RATIO * np.maximum(np.abs(mean), std.max(initial=0.0))
     return np.where(std > smallest, std, 0.0)
+
+
+def total_size(std: Float[np.ndarray, " units"]) -> float:
+    """Give the square root of a site's total variance.
+
+    Args:
+        std: Standard deviation of each unit.
+
+    Returns:
+        The size, in the units of the activations.
+    """
+    return float(np.sqrt(np.sum(std**2)))

@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from modxfer.architectures.families import FAMILIES, Family, Submodule
+from modxfer.architectures.families import FAMILIES, RESIDUAL, Family, Submodule
 from modxfer.architectures.sites import FINAL, Point, Side, Site
 from modxfer.errors import ArchitectureError
 
@@ -61,10 +61,21 @@ class Architecture:
         Returns:
             The number of units.
         """
+        return self.dimensions[self.dimension(site)]
+
+    def dimension(self, site: Site) -> str:
+        """Name the dimension whose units a site has.
+
+        Args:
+            site: Any site of this base model.
+
+        Returns:
+            A key of the family's dimensions.
+        """
         if site.point == FINAL:
-            return self.dimensions["hidden"]
+            return RESIDUAL
         submodule = self.submodule(site)
-        return self.dimensions[submodule.reads if site.point.side is Side.INPUT else submodule.writes]
+        return submodule.reads if site.point.side is Side.INPUT else submodule.writes
 
     def path(self, site: Site) -> str:
         """Give the path of the submodule at a site, relative to the base model.

@@ -11,6 +11,9 @@ from enum import StrEnum
 
 from modxfer.architectures.sites import Point, Side
 
+RESIDUAL = "hidden"
+"""The dimension of the residual stream, which every family has."""
+
 
 class Kind(StrEnum):
     """What a position of the base model has read when its activation is computed."""
@@ -197,4 +200,4 @@ FAMILIES: Mapping[str, Family] = {
 }
 """`model_type` to family: the whole table."""
 
-__all__ = ["FAMILIES", "Family", "Kind", "Point", "Side", "Stack", "Submodule"]
+__all__ = ["FAMILIES", "RESIDUAL", "Family", "Kind", "Point", "Side", "Stack", "Submodule"]

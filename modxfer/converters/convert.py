@@ -258,13 +258,14 @@ def _with_offsets(piece: Piece, reading: SiteMap) -> dict[str, Array]:
 
 
 def _keep_update_size(parts: dict[str, Array], piece: Piece, maps: Mapping[Direction, SiteMap]) -> None:
-    """Rescale an update so that its size, relative to what it is added to, is the teacher's.
+    """Rescale an update that went through a dense map so that its size, relative to what it is added to, is the teacher's.
 
-    Sizes are square roots of total variances over the corpus: of up @ down @ x from the covariance of x. A non-linearity
-    between the two acts alike on both sides, and is left out.
+    Sizes are square roots of total variances over the corpus: of up @ down @ x from the covariance of x, where the reading map
+    is dense, and else from inner activations of equal size, which a one-to-one map leaves as they were. A non-linearity between
+    the two acts alike on both sides, and is left out.
     """
     reading, writing = maps[Direction.READS], maps[Direction.WRITES]
-    if not piece.method.update or reading.student_covariance is None or reading.teacher_covariance is None:
+    if not piece.method.update or "matrix" not in (reading.form, writing.form):
         return
     down, up = piece.method.update
     teacher = _update_size(piece.parts[down], piece.parts[up], reading.teacher_covariance)
@@ -277,9 +278,9 @@ def _keep_update_size(parts: dict[str, Array], piece: Piece, maps: Mapping[Direc
             parts[part] = parts[part].astype(np.float64) * factor
 
 
-def _update_size(down: Array, up: Array, covariance: np.ndarray) -> float:
+def _update_size(down: Array, up: Array, covariance: np.ndarray | None) -> float:
     wide_down, wide_up = down.astype(np.float64), up.astype(np.float64)
-    inner = wide_down @ covariance.astype(np.float64) @ wide_down.T
+    inner = np.eye(len(wide_down)) if covariance is None else wide_down @ covariance.astype(np.float64) @ wide_down.T
     return float(np.sqrt(max(np.sum((wide_up @ inner) * wide_up), 0.0)))
 
 

@@ -9,6 +9,7 @@ import yaml
 from modxfer.alignments.alignment_map import AlignmentMap
 
 LIBRARIES = {"peft": "peft", "adapters": "adapter-transformers"}
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
 
 
@@ -23,7 +24,7 @@ def module_card(record: Mapping[str, Any]) -> str:
     """
     teacher, student, module = record["teacher"], record["student"], record["module"]
     head: dict[str, Any] = {"library_name": LIBRARIES[module["format"]], "tags": ["modxfer", module["method"]]}
-    if student["revision"]:  # it came from the Hub; a folder's name means nothing there
+    if student["revision"] and _HUB_ID.fullmatch(student["name"]):  # a folder's name means nothing on the Hub
         head["base_model"] = student["name"]
     lines = [
         f"# {escape(module['name'])}: {escape(module['method'])} for {escape(student['name'])}",

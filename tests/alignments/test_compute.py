@@ -122,7 +122,9 @@ def test_two_tokenizers_are_matched_by_characters(tmp_path: Path, text: Path) ->
     found = compute(teacher, student, text, tokens=400)
     assert found.corpus.matching in ("spans", "words")
     assert found.corpus.tokens > 150
-    assert found.aligner == "linear"  # two random models share no units
+    residual = [score.aligner for pair, score in found.scores.items() if pair.student.point.role in ("query", "final")]
+    assert "linear" in residual  # two random models share no units
+    assert "identity" not in found.aligner
 
 
 def test_paper_writes_as_it_reads(pair: PlantedPair, text: Path) -> None:

@@ -77,8 +77,7 @@ CONLL = {
     "index-from-one": "\n\n".join("\n".join(f"{i}\t{t}\tO" for i, t in enumerate(s, 1)) for s in TOKENS),
     "token-tab-tag": "\n\n".join("\n".join(f"{t}\tB-LOC" for t in s) for s in TOKENS) + "\n\n",
     "token-space-tag": "\n\n\n".join("\n".join(f"{t} O" for t in s) for s in TOKENS),
-    "conll-2003": "-DOCSTART- -X- -X- O\n\n"
-    + "\n\n".join("\n".join(f"{t} NN I-NP O" for t in s) for s in TOKENS),
+    "conll-2003": "-DOCSTART- -X- -X- O\n\n" + "\n\n".join("\n".join(f"{t} NN I-NP O" for t in s) for s in TOKENS),
     "comments": "\n\n".join("# id 7\n#\n" + "\n".join(f"{t}\tO" for t in s) for s in TOKENS),
     "token-only": "\n\n".join("\n".join(s) for s in TOKENS),
 }
@@ -153,10 +152,7 @@ def test_open_corpus_reads_json(tmp_path: Path, name: str) -> None:
 def test_open_corpus_reads_json_across_chunks(tmp_path: Path) -> None:
     """Values that lie across the borders of what is read at once come out whole, wide characters too."""
     texts = [f"{i} " + "雪é𐍈" * (i % 97) + "!" for i in range(3_000)] + ["x " * 20_000 + "雪"]
-    assert (
-        read(write(tmp_path / "a.json", json.dumps([{"text": t} for t in texts], ensure_ascii=False)))
-        == texts
-    )
+    assert read(write(tmp_path / "a.json", json.dumps([{"text": t} for t in texts], ensure_ascii=False))) == texts
 
 
 def test_open_corpus_replaces_half_characters(tmp_path: Path) -> None:
@@ -282,9 +278,7 @@ def test_open_corpus_refuses_a_column_of_plain_text(tmp_path: Path) -> None:
         ("a.pdf", b"%PDF", "suffix `.pdf`, which says nothing"),
     ],
 )
-def test_open_corpus_names_the_place_of_what_is_no_text(
-    tmp_path: Path, name: str, content: bytes, message: str
-) -> None:
+def test_open_corpus_names_the_place_of_what_is_no_text(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     """What is not text, or not what the suffix says, is refused with line and byte, and the file is named."""
     spec = write(tmp_path / name, content)
     with pytest.raises(CorpusError, match=message) as caught:
@@ -302,9 +296,7 @@ def test_open_corpus_refuses_an_empty_file(tmp_path: Path, name: str, content: b
         open_corpus(spec)
 
 
-@pytest.mark.parametrize(
-    "spec", ["nowhere/at/all.txt", "/nowhere", "missing.csv:text", "missing.json", "a b", "~x/y.md"]
-)
+@pytest.mark.parametrize("spec", ["nowhere/at/all.txt", "/nowhere", "missing.csv:text", "missing.json", "a b", "~x/y.md"])
 def test_open_corpus_says_that_a_file_is_not_there(spec: str) -> None:
     """What looks like a file and is not there is not looked for on the Hub."""
     with pytest.raises(CorpusError, match=f"There is no corpus `{spec}`: no such file"):

@@ -48,9 +48,7 @@ def train_wordpiece(*, lowercase: bool) -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    return wrap(
-        tokenizer, trainers.WordPieceTrainer(vocab_size=3_000, special_tokens=SPECIAL, show_progress=False)
-    )
+    return wrap(tokenizer, trainers.WordPieceTrainer(vocab_size=3_000, special_tokens=SPECIAL, show_progress=False))
 
 
 def train_bytes(*, trim_offsets: bool, prefix: bool) -> PreTrainedTokenizerFast:
@@ -59,9 +57,7 @@ def train_bytes(*, trim_offsets: bool, prefix: bool) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=trim_offsets)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=3_000, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=3_000, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
     return wrap(tokenizer, trainer)
 
 
@@ -70,9 +66,7 @@ def train_unigram() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=2_500, special_tokens=SPECIAL, unk_token="[UNK]", show_progress=False
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=2_500, special_tokens=SPECIAL, unk_token="[UNK]", show_progress=False)
     return wrap(tokenizer, trainer)
 
 
@@ -94,9 +88,7 @@ def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
 
 def spans_of(name: str, text: str, **options: object) -> TokenSpans:
     """Encode a text with a tokenizer, special tokens included."""
-    encoding = tokenizer_of(name)(
-        text, return_offsets_mapping=True, return_special_tokens_mask=True, **options
-    )
+    encoding = tokenizer_of(name)(text, return_offsets_mapping=True, return_special_tokens_mask=True, **options)
     return encode_spans(encoding["offset_mapping"], encoding["special_tokens_mask"], text)
 
 
@@ -223,9 +215,7 @@ def test_match_spans_leaves_padding_out(mode: Mode) -> None:
     text = TEXTS[0]
     options: dict[str, object] = {"padding": "max_length", "max_length": 90}
     plain = match_spans(spans_of("gpt2", text), spans_of("bert-cased", text), mode=mode)
-    padded = match_spans(
-        spans_of("gpt2", text, **options), spans_of("bert-cased", text, **options), mode=mode
-    )
+    padded = match_spans(spans_of("gpt2", text, **options), spans_of("bert-cased", text, **options), mode=mode)
     assert pairs_of(plain) == pairs_of(padded)
     tokenizer_of("gpt2").padding_side = "left"
     left = spans_of("gpt2", text, **options)
@@ -245,9 +235,7 @@ def test_match_spans_stops_where_one_text_is_cut_off(mode: Mode, length: int) ->
     end = short.ends[short.usable].max()
     matches = match_spans(short, other, mode=mode)
     full = pairs_of(match_spans(whole, other, mode=mode))
-    expected = [
-        pair for pair in full if whole.ends[pair[0]].max() <= end and other.ends[pair[1]].max() <= end
-    ]
+    expected = [pair for pair in full if whole.ends[pair[0]].max() <= end and other.ends[pair[1]].max() <= end]
     assert pairs_of(matches) == expected
 
 
@@ -349,9 +337,7 @@ def test_match_spans_is_symmetric_and_ascending(drawn: tuple[str, Offsets, Offse
 
 
 @given(drawn=segmented_texts(), mode=st.sampled_from(MODES))
-def test_match_spans_of_equal_segmentations_is_everything(
-    drawn: tuple[str, Offsets, Offsets], mode: Mode
-) -> None:
+def test_match_spans_of_equal_segmentations_is_everything(drawn: tuple[str, Offsets, Offsets], mode: Mode) -> None:
     """A segmentation matched with itself pairs every usable token with itself."""
     left, _ = encode_drawn(drawn)
     matches = match_spans(left, left, mode=mode)

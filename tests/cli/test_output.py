@@ -43,6 +43,7 @@ def make_alignment(layers: int) -> AlignmentMap:
             for side in Side:
                 site = Site("encoder", layer, Point(role, side))
                 scores[SitePair(site, site)] = SiteScore(
+                    aligner="lsa",
                     tokens=7, mean_correlation=layer / 10, chance=0.05, explained_by_units=0.1, explained_by_linear=0.2,
                     same_index=0.0, constant_units=0,
                 )  # fmt: skip

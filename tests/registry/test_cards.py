@@ -63,8 +63,8 @@ def test_module_card_of_a_stated_identity() -> None:
 
 
 def test_module_card_names_no_base_model_that_the_hub_cannot_have() -> None:
-    """A folder's name is not put forward as a Hub id."""
-    student = {**record()["student"], "name": "my folder/with spaces"}
+    """A folder's name is not put forward as a Hub id: what came from the Hub has a revision."""
+    student = {**record()["student"], "name": "bert-base-uncased", "revision": None}
     assert "base_model" not in head_of(module_card(record(student=student)))
 
 

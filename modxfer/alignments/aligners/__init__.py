@@ -5,11 +5,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from modxfer.alignments.aligners.evidence import Evidence
-from modxfer.alignments.aligners.linear import procrustes, total_size
+from modxfer.alignments.aligners.linear import procrustes
 from modxfer.alignments.aligners.lsa import solve_assignment
 from modxfer.alignments.aligners.ridge import DEFAULT_PENALTY
 from modxfer.alignments.alignment_map import UNASSIGNED, SiteMap
@@ -60,28 +61,37 @@ def _identity(evidence: Evidence, use: Use) -> SiteMap:
             f"`identity` needs sites of equal width, and the student has {student} units where the teacher has {teacher}.",
             do="Use `--align auto`.",
         )
-    return SiteMap(correlation=evidence.diagonal.astype(np.float32))
+    return SiteMap(correlation=evidence.diagonal.astype(np.float32), **_sizes(evidence))
 
 
 def _lsa(evidence: Evidence, use: Use) -> SiteMap:
-    return SiteMap(correlation=evidence.correlation.astype(np.float32), assignment=evidence.assignment.astype(np.int32))
+    return SiteMap(
+        correlation=evidence.correlation.astype(np.float32),
+        assignment=evidence.assignment.astype(np.int32),
+        **_sizes(evidence),
+    )
 
 
 def _linear(evidence: Evidence, use: Use) -> SiteMap:
     statistics, ridge = evidence.statistics, evidence.ridge
     if statistics is None or ridge is None:
         raise AlignmentError("`linear` needs the student's covariance.", do="Compute the alignment map again.")
+    is_read = use.reads or not use.writes  # a site that is neither is only looked at, and a map has to be of some form
     return SiteMap(
         correlation=evidence.correlation.astype(np.float32),
-        reading=ridge.reading().astype(np.float32) if use.reads else None,
-        offset=ridge.offset().astype(np.float32) if use.reads else None,
-        constant=ridge.constant.astype(np.float32) if use.reads else None,
+        reading=ridge.reading().astype(np.float32) if is_read else None,
+        offset=ridge.offset().astype(np.float32) if is_read else None,
+        constant=ridge.constant.astype(np.float32) if is_read else None,
         writing=procrustes(statistics).astype(np.float32) if use.writes else None,
         student_covariance=_float32(statistics.student_covariance) if use.updates else None,
         teacher_covariance=_float32(statistics.teacher_covariance) if use.updates else None,
-        student_size=total_size(statistics.student_std),
-        teacher_size=total_size(statistics.teacher_std),
+        **_sizes(evidence),
     )
+
+
+def _sizes(evidence: Evidence) -> dict[str, Any]:
+    student, teacher = evidence.sizes
+    return {"student_size": student, "teacher_size": teacher}
 
 
 def _float32(array: np.ndarray | None) -> np.ndarray | None:

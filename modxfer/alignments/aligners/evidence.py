@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from modxfer.alignments.aligners.lsa import matched_correlation, solve_assignment
 from modxfer.alignments.aligners.ridge import Ridge
 from modxfer.alignments.alignment_map import UNASSIGNED, SiteScore
-from modxfer.alignments.statistics import PairStatistics, standardise
+from modxfer.alignments.statistics import PairStatistics, standardise, total_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,7 @@ class Evidence:
         constant_units: Units of either site that never vary.
         assignment: Teacher unit for each student unit; -1 where there is none.
         correlation: Correlation of each student unit with its teacher unit.
+        sizes: Square root of the total variance of the student's site, and of the teacher's.
         diagonal: Correlation of each student unit with the teacher unit of the same index; None if the widths differ.
         explained: Part of each teacher unit's variance that the best linear map explains; None where none was fitted.
         statistics: What was measured; None in light evidence.
@@ -32,6 +33,7 @@ class Evidence:
     constant_units: int
     assignment: Int[np.ndarray, " student"]
     correlation: Float[np.ndarray, " student"]
+    sizes: tuple[float, float]
     diagonal: Float[np.ndarray, " student"] | None
     explained: Float[np.ndarray, " teacher"] | None
     statistics: PairStatistics | None
@@ -83,6 +85,7 @@ def measure(statistics: PairStatistics, *, ridge: float | None) -> Evidence:
         constant_units=int(np.count_nonzero(statistics.student_std == 0) + np.count_nonzero(statistics.teacher_std == 0)),
         assignment=assignment,
         correlation=matched_correlation(similarity, assignment),
+        sizes=(total_size(statistics.student_std), total_size(statistics.teacher_std)),
         diagonal=np.diagonal(similarity).copy() if statistics.same_width else None,
         explained=None if fitted is None else fitted.explained(),
         statistics=statistics,
@@ -93,6 +96,7 @@ def measure(statistics: PairStatistics, *, ridge: float | None) -> Evidence:
 def score(
     evidence: Evidence,
     *,
+    aligner: str,
     correlation: Float[np.ndarray, " student"],
     assignment: Int[np.ndarray, " student"],
     chance: float | None,
@@ -101,6 +105,7 @@ def score(
 
     Args:
         evidence: What was measured.
+        aligner: The aligner that mapped these sites.
         correlation: Correlation of each student unit with the teacher unit that serves it.
         assignment: That teacher unit; -1 where there is none.
         chance: What a match would reach by chance; None if it was not measured.
@@ -110,6 +115,7 @@ def score(
     """
     served = assignment != UNASSIGNED
     return SiteScore(
+        aligner=aligner,
         tokens=evidence.tokens,
         mean_correlation=float(np.mean(correlation[served])),
         chance=chance,

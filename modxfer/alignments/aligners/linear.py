@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from modxfer.alignments.statistics import PairStatistics
+from modxfer.alignments.statistics import PairStatistics, total_size
 
 
 def procrustes(statistics: PairStatistics) -> Float[np.ndarray, "student teacher"]:
@@ -29,15 +29,3 @@ def procrustes(statistics: PairStatistics) -> Float[np.ndarray, "student teacher
     teacher_size = total_size(statistics.teacher_std)
     ratio = total_size(statistics.student_std) / teacher_size if teacher_size > 0 else 1.0
     return np.asarray(ratio * (left @ right))
-
-
-def total_size(std: Float[np.ndarray, " units"]) -> float:
-    """Give the square root of a site's total variance.
-
-    Args:
-        std: Standard deviation of each unit.
-
-    Returns:
-        The size, in the units of the activations.
-    """
-    return float(np.sqrt(np.sum(std**2)))

@@ -14,7 +14,7 @@ def test_measure_and_score_of_a_planted_permutation() -> None:
     teacher[:, 5] = 2.5
     order = np.array([0, 2, 1, 4, 3])
     found = measure(statistics_of(teacher[:, order], teacher), ridge=1e-6)
-    result = score(found, correlation=found.correlation, assignment=found.assignment, chance=0.3)
+    result = score(found, aligner="lsa", correlation=found.correlation, assignment=found.assignment, chance=0.3)
     np.testing.assert_array_equal(found.assignment, order)
     assert found.diagonal is None
     assert result.tokens == 300
@@ -41,7 +41,7 @@ def test_score_of_a_wider_student_leaves_unserved_units_out() -> None:
     teacher = mixed(rng, 300, 4)
     student = np.concatenate([rng.standard_normal((300, 3)), teacher], axis=1)
     found = measure(statistics_of(student, teacher), ridge=0.1)
-    result = score(found, correlation=found.correlation, assignment=found.assignment, chance=None)
+    result = score(found, aligner="lsa", correlation=found.correlation, assignment=found.assignment, chance=None)
     assert result.mean_correlation == pytest.approx(1.0)
     assert result.explained_by_units == pytest.approx(1.0)
 
@@ -80,7 +80,7 @@ def test_measure_takes_constant_units() -> None:
     student = mixed(rng, 100, 5)
     student[:, 3] = -1.0
     found = measure(statistics_of(student, student), ridge=0.1)
-    result = score(found, correlation=found.correlation, assignment=found.assignment, chance=None)
+    result = score(found, aligner="lsa", correlation=found.correlation, assignment=found.assignment, chance=None)
     assert result.constant_units == 2
     assert result.explained_by_linear is not None
     assert result.explained_by_linear is not None
