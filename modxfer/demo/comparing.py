@@ -156,12 +156,13 @@ def teach(
     return _row(None, library.method, "teacher", "own", schedule.steps, *scores)
 
 
-def convert_all(transfer: Transfer, *, corpus: str | None, progress: Tick) -> list[Conversion]:
+def convert_all(transfer: Transfer, *, corpus: str | None, tokens: int, progress: Tick) -> list[Conversion]:
     """Convert a module to a student, with the default aligner and every layer map of the demo.
 
     Args:
         transfer: The module and the student.
         corpus: What to align on; None for the text that ships with the package.
+        tokens: Matched tokens to use at most.
         progress: Called with the conversions done.
 
     Returns:
@@ -174,7 +175,7 @@ def convert_all(transfer: Transfer, *, corpus: str | None, progress: Tick) -> li
             to=str(transfer.base),
             teacher=str(transfer.teacher),
             layers=layers,
-            align=api.AlignmentChoice(corpus=corpus),
+            align=api.AlignmentChoice(corpus=corpus, tokens=tokens),
             output=transfer.output / layers,
         )
         alignment = converted.found.alignment
@@ -210,7 +211,7 @@ def compare(transfer: Transfer, task: Task, *, schedule: Schedule, seed: int, pr
             progress(before * total + done, len(names) * total)
 
         scores = _train(model, task, schedule=schedule, seed=seed, progress=tick)
-        title = "default student" if is_default else f"transferred {name}"
+        title = "default" if is_default else f"transferred {name.upper()}"
         head = "new" if is_default else "transferred"
         rows.append(_row(transfer.student, transfer.library.method, title, head, schedule.steps, *scores))
     return rows

@@ -111,7 +111,7 @@ class Adapters:
     @property
     def method(self) -> str:
         """The method that it is used for."""
-        return "bottleneck adapter"
+        return "adapter"
 
     def start(self, base: Path, tags: Sequence[str], *, seed: int) -> torch.nn.Module:
         """Put a new module and a new head on a base model.

@@ -43,7 +43,7 @@ class DemoResult:
         seed: The seed.
         settings: The sizes it ran with.
         rows: The table: one plain dict for each model, with `student` (None for the teacher), `method`, `model` ("teacher",
-            "default student", "transferred skip", "transferred avg"), `head` ("own", "new", "transferred"), `steps` of
+            "default", "transferred SKIP", "transferred AVG"), `head` ("own", "new", "transferred"), `steps` of
             training, `zero_shot_f1` (F1 before the first step) and `f1`, `precision`, `recall` after the last one, in percent.
         conversions: One for each conversion: what `auto` chose, why, and its scores.
         phases: Phase to seconds.
@@ -150,7 +150,7 @@ def _run(
     conversions = []
     for transfer in transfers:
         with phases.run(f"converting the {transfer.library.method} to the {transfer.student} student") as tick:
-            conversions += convert_all(transfer, corpus=settings.corpus, progress=tick)
+            conversions += convert_all(transfer, corpus=settings.corpus, tokens=settings.tokens, progress=tick)
     for transfer in transfers:
         with phases.run(f"fine-tuning the {transfer.library.method} of the {transfer.student} student") as tick:
             rows += compare(transfer, task, schedule=settings.fine_tune, seed=seed, progress=tick)

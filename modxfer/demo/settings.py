@@ -38,6 +38,7 @@ class DemoSettings:
         distil: Schedule of the students' distillation.
         fine_tune: Schedule of the students' modules.
         corpus: What to align on, as `--corpus` takes it; None for the text that ships with the package.
+        tokens: Matched tokens that an alignment uses at most.
     """
 
     teacher: Path | None
@@ -52,6 +53,7 @@ class DemoSettings:
     distil: Schedule
     fine_tune: Schedule
     corpus: str | None
+    tokens: int
 
 
 FULL = DemoSettings(
@@ -67,5 +69,6 @@ FULL = DemoSettings(
     distil=Schedule(steps=120, batch_size=32, learning_rate=5e-4),
     fine_tune=Schedule(steps=50, batch_size=16, learning_rate=3e-3),
     corpus=None,
+    tokens=8000,
 )
 """What `modxfer demo` runs."""

@@ -111,7 +111,7 @@ def test_demo_rows_become_one_table() -> None:
     """Each row of the demo is one line; what a row lacks is empty."""
     rows: list[dict[str, Any]] = [
         {"student": None, "method": "lora", "model": "teacher", "head": "own", "steps": 90, "zero_shot_f1": None, "f1": 91.26},
-        {"student": "matching", "method": "lora", "model": "default student", "head": "new", "steps": 9,
+        {"student": "matching", "method": "lora", "model": "default", "head": "new", "steps": 9,
          "zero_shot_f1": 1.0, "f1": 55.0},
     ]  # fmt: skip
     output = make_output(io.StringIO())

@@ -15,8 +15,8 @@ from modxfer.training.fine_tuning import Schedule
 from tests.demo.tiny import tiny_teacher, tiny_tokenizer
 
 STUDENTS = ("matching", "incompatible")
-METHODS = ("LoRA", "bottleneck adapter") if has_adapters() else ("LoRA",)
-MODELS = ("default student", "transferred skip", "transferred avg")
+METHODS = ("LoRA", "adapter") if has_adapters() else ("LoRA",)
+MODELS = ("default", "transferred SKIP", "transferred AVG")
 
 
 @pytest.fixture
@@ -44,6 +44,7 @@ def settings(tmp_path: Path) -> DemoSettings:
         distil=short,
         fine_tune=short,
         corpus=str(corpus),
+        tokens=2000,
     )
 
 
@@ -59,7 +60,7 @@ def test_run_demo_fills_the_table(settings: DemoSettings, tmp_path: Path) -> Non
         *((student, method, model) for student in STUDENTS for method in METHODS for model in MODELS),
     ]
     assert all(0 <= row[score] <= 100 for row in result.rows for score in ("f1", "zero_shot_f1"))
-    assert {row["head"] for row in result.rows if row["model"] == "default student"} == {"new"}
+    assert {row["head"] for row in result.rows if row["model"] == "default"} == {"new"}
     assert [(done.student, done.method, done.layers) for done in result.conversions] == [
         (student, method, layers) for student in STUDENTS for method in METHODS for layers in ("skip", "avg")
     ]
@@ -72,7 +73,7 @@ def test_run_demo_fills_the_table(settings: DemoSettings, tmp_path: Path) -> Non
     assert seen[0][1] == 0.0
     assert seen[-1][1] == pytest.approx(1.0)
     assert list(result.phases) == list(dict.fromkeys(name for name, _ in seen))
-    assert (result.notes == ()) == ("bottleneck adapter" in METHODS)
+    assert (result.notes == ()) == ("adapter" in METHODS)
 
 
 def test_run_demo_leaves_nothing_after_an_error(settings: DemoSettings, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modxfer.alignments.aligners.linear import procrustes, total_size
+from modxfer.alignments.aligners.linear import procrustes
+from modxfer.alignments.statistics import total_size
 from tests.statistics_of import mixed, rotation, statistics_of
 
 
