@@ -1,10 +1,9 @@
 """Running whole processes in turn, and taking down their time and peak memory."""
 
-import os
+import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,6 +69,17 @@ def compare(ours: Sequence[str], theirs: Sequence[str], *, runs: int = 9) -> Com
     )
 
 
+_WATCHER = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(json.dumps([done.returncode, seconds, peak, done.stderr.decode(errors="replace")[-2000:]]))
+"""
+"""Runs the command from a small process: what a process inherits from the one that started it counts in its peak memory."""
+
+
 def run(command: Sequence[str]) -> Run:
     """Run a command to its end.
 
@@ -82,18 +92,11 @@ def run(command: Sequence[str]) -> Run:
     Raises:
         RuntimeError: it failed.
     """
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stderr.close()
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {errors.decode()[-2000:]}")
-    scale = 1 if sys.platform == "darwin" else 1024
-    return Run(seconds=seconds, peak_bytes=usage.ru_maxrss * scale)
+    watcher = subprocess.run([sys.executable, "-S", "-c", _WATCHER, *command], capture_output=True, check=True)
+    status, seconds, peak, errors = json.loads(watcher.stdout)
+    if status:
+        raise RuntimeError(f"{' '.join(command)} failed: {errors}")
+    return Run(seconds=seconds, peak_bytes=peak * (1 if sys.platform == "darwin" else 1024))
 
 
 def python(code: str) -> list[str]:

@@ -46,6 +46,9 @@ SAMPLE_BATCHES = 8
 CHANCE_MARGIN = 1.25
 """An assignment counts as better than chance above this multiple of the chance correlation."""
 
+KEPT_BYTES = 256 * 2**20
+"""Memory for matrices of all pairs of sites that are kept between measuring and fitting."""
+
 CHUNK_BYTES = 64 * 2**20
 """Memory for activations that wait to be added up."""
 
@@ -112,7 +115,7 @@ def compute_alignment(
     )
     warnings = _check_tokens(record.tokens, uses, teacher.architecture, student.architecture, corpus)
     sites = _Sites(uses=uses, moments=moments, penalty=penalty)
-    evidence = {pair: sites.measure(pair, with_linear=aligner in (AUTO, "linear")).light() for pair in uses}
+    evidence = {pair: sites.measure(pair, with_linear=aligner in (AUTO, "linear")) for pair in uses}
     chosen = _choose(evidence, student.architecture) if aligner == AUTO else dict.fromkeys(uses, aligner)
     maps, scores = _fit(chosen, sites, evidence, with_chance=aligner != AUTO)
     return AlignmentMap(
@@ -236,7 +239,10 @@ class _Sites:
         return self.moments.statistics(_key("student", pair.student), _key("teacher", pair.teacher))
 
     def measure(self, pair: SitePair, *, with_linear: bool) -> Evidence:
-        return measure(self.statistics(pair), ridge=self.penalty if with_linear else None)
+        """Measure a pair; its matrices are kept only where those of all pairs are small, and else measured again."""
+        evidence = measure(self.statistics(pair), ridge=self.penalty if with_linear else None)
+        units = sum(evidence.widths) ** 2
+        return evidence if 8 * units * len(self.uses) <= KEPT_BYTES else evidence.light()
 
 
 def _fit(
@@ -254,8 +260,8 @@ def _fit(
                 f"`{aligner.name}` uses the assignment of `{borrowed.student}` at `{pair.student}`, and they differ in width.",
                 do="Use `--align lsa`.",
             )
-        if aligner.needs_matrices:
-            found = sites.measure(pair, with_linear=True)
+        if aligner.needs_matrices and found.ridge is None:
+            found = measure(sites.statistics(pair), ridge=sites.penalty)
         maps[pair] = site_map = aligner.fit(found, pair_use.use)
         assignment = _partners(site_map, found)
         is_judged = with_chance and site_map.form == "assignment"

@@ -25,7 +25,9 @@ def procrustes(statistics: PairStatistics) -> Float[np.ndarray, "student teacher
     Source:
         Schönemann 1966 (orthogonal Procrustes); chosen over regression by measurement, see docs/method.md.
     """
-    left, _, right = np.linalg.svd(statistics.cross, full_matrices=False)
+    import torch  # whose decomposition is the faster one, and shares its threads with the passes before it
+
+    left, _, right = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(statistics.cross), full_matrices=False))
     teacher_size = total_size(statistics.teacher_std)
     ratio = total_size(statistics.student_std) / teacher_size if teacher_size > 0 else 1.0
     return np.asarray(ratio * (left @ right))
