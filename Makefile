@@ -34,7 +34,7 @@ CONSTRAINTS := constraints-$(WORLD).txt
 INSTALLED := $(VENV)/.installed
 DATA_OPTIONS := $(if $(DATA),-m "not slow and not gpu and not network" --data "$(DATA)")
 
-.PHONY: help setup demo test style quality bench changelog clean
+.PHONY: help setup demo test readme style quality bench changelog clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ demo: $(INSTALLED) ## Convert a real module to two students, and fine-tune them 
 test: export OMP_NUM_THREADS := 1# pytest has JOBS processes already
 test: $(INSTALLED) ## Run the tests with coverage
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term $(COVERAGE) $(DATA_OPTIONS) $(TESTS)
+
+readme: $(INSTALLED) ## Run the demo, and then the README's commands on what it leaves
+	$(BIN)/python -m pytest -m slow tests/test_readme.py
 
 style: $(INSTALLED) ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,34 @@
+"""The README's commands run as written, on what the demo leaves behind."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def commands() -> list[list[str]]:
+    """List the README's `modxfer` commands, without the one that stands for any pair of names."""
+    lines = re.findall(r"^\$ modxfer (.+)$", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [shlex.split(line) for line in lines]
+
+
+def test_readme_shows_commands() -> None:
+    """There is something to run: a conversion, and looking at its result."""
+    assert {command[0] for command in commands()} >= {"convert", "inspect", "align"}
+
+
+@pytest.mark.slow
+@pytest.mark.adapters
+def test_readme_commands_run_after_the_demo(tmp_path: Path) -> None:
+    """The demo runs to its end, and then every command of the README, in its order."""
+    for command in (["demo"], *commands()):
+        done = subprocess.run(
+            [sys.executable, "-m", "modxfer", *command], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    assert (tmp_path / "lora-to-incompatible" / "adapter_model.safetensors").is_file()
