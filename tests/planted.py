@@ -146,7 +146,14 @@ def make_student(folder: Path, teacher: Path, plan: Plan, *, vocab: int = 300) -
     config = transformers.AutoConfig.from_pretrained(teacher)
     source = transformers.AutoModel.from_pretrained(teacher).state_dict()
     structure = architecture_from_config(read_config(teacher), name="teacher")
-    sized = _resize(config, layers=len(plan.layers), ffn=len(plan.layers[0].ffn))
+    head_size = structure.dimensions["heads"] // config.num_attention_heads
+    sized = _resize(
+        config,
+        layers=len(plan.layers),
+        ffn=len(plan.layers[0].ffn),
+        hidden=len(plan.hidden),
+        heads=len(plan.layers[0].value) // head_size,
+    )
     student = transformers.AutoModel.from_config(sized)
     own = architecture_from_config(sized.to_dict(), name="student")
     state = {
@@ -171,15 +178,18 @@ def _pick(tensor: torch.Tensor, writes: np.ndarray, reads: np.ndarray | None) ->
     picked = tensor[np.maximum(writes, 0)].clone()
     picked[writes == NEW] = torch.randn(picked[writes == NEW].shape, generator=torch.Generator().manual_seed(7))
     if reads is not None:
-        picked = picked[:, np.maximum(reads, 0)]
+        times = torch.from_numpy(np.bincount(reads[reads != NEW], minlength=tensor.shape[1]))
+        picked = (picked / times.clamp(min=1))[:, np.maximum(reads, 0)]  # what is there twice is read half each time
         picked[:, reads == NEW] = 0
     return picked
 
 
-def _resize(config: Any, *, layers: int, ffn: int) -> Any:
+def _resize(config: Any, *, layers: int, ffn: int, hidden: int, heads: int) -> Any:
     resized = copy.deepcopy(config)
-    names = ("n_layers", "hidden_dim") if config.model_type == "distilbert" else ("num_hidden_layers", "intermediate_size")
-    for name, value in zip(names, (layers, ffn), strict=True):
+    names = ("num_hidden_layers", "intermediate_size", "hidden_size", "num_attention_heads")
+    if config.model_type == "distilbert":
+        names = ("n_layers", "hidden_dim", "dim", "n_heads")
+    for name, value in zip(names, (layers, ffn, hidden, heads), strict=True):
         setattr(resized, name, value)
     return resized
 
