@@ -13,7 +13,8 @@ from typing import Any
 
 from modxfer.alignments.aligners import ALIGNERS, AUTO, DEFAULT_PENALTY
 from modxfer.alignments.alignment_map import AlignmentMap
-from modxfer.alignments.corpus import Corpus, open_corpus
+from modxfer.alignments.compute import ALGORITHM, DEFAULT_TOKENS
+from modxfer.alignments.corpus import Corpus, open_corpus, open_dataset
 from modxfer.alignments.files import hash_file, read_alignment, write_alignment
 from modxfer.alignments.layer_maps import LayerMap, layer_map
 from modxfer.alignments.request import AlignmentRequest, check_kinds
@@ -21,16 +22,15 @@ from modxfer.converters.convert import Conversion, convert_module, request_for
 from modxfer.converters.formats import inspect_files, read_module, reformat, write_module
 from modxfer.converters.heads import drop_head, fit_head
 from modxfer.converters.module import BaseReference, Module, ModuleFiles
-from modxfer.errors import AlignmentError, CorpusError, UsageError
+from modxfer.errors import AlignmentError, CorpusError, OutputError, UsageError
 from modxfer.paths import check_free, home, staged_folder
 from modxfer.registry.cards import alignment_card, module_card
-from modxfer.registry.locate import LocatedBase, locate_base, locate_module
+from modxfer.registry.locate import LocatedBase, LocatedModule, locate_base, locate_module
 from modxfer.registry.store import Store, alignment_key
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-DEFAULT_TOKENS = 20_000
 RECORD = "transfer.json"
 
 
@@ -61,6 +61,11 @@ class AlignmentChoice:
             raise UsageError(f"There is no aligner `{self.aligner}`.", do=f"Use one of {', '.join([AUTO, *ALIGNERS])}.")
         if not 0 < self.penalty < math.inf:
             raise UsageError(f"`--penalty {self.penalty}` is not a number above 0.", do="Leave it out.")
+        if self.folder is not None and self.aligner != AUTO:
+            raise UsageError(
+                f"`--align {self.aligner}` and `--alignment {self.folder}` were both given, and a map has its aligner.",
+                do="Leave one of them out.",
+            )
         if self.tokens < 1:
             raise UsageError(f"`--tokens {self.tokens}` is not a number above 0.", do="Leave it out, or give some thousands.")
 
@@ -146,6 +151,7 @@ class Converted:
 class _Pair:
     """A module between its teacher and a student."""
 
+    located: LocatedModule
     files: ModuleFiles
     module: Module
     teacher: LocatedBase
@@ -192,7 +198,8 @@ def convert(
     start = time.perf_counter()
     choice = align or AlignmentChoice()
     pair = _read_pair(module, to=to, teacher=teacher, layers=layers)
-    target = output or Path(f"{_slug(pair.files.folder)}-to-{_slug(Path(pair.student.name))}")
+    target = output or Path(f"{_slug(pair.located.name)}-to-{_slug(pair.student.name)}")
+    _check_apart(target, pair)
     if not dry_run:
         check_free(target, force=force)
     kept, dropped = (
@@ -252,6 +259,7 @@ def compute_alignment(
     choice = align or AlignmentChoice()
     pair = _read_pair(module, to=to, teacher=teacher, layers=layers)
     if output is not None:
+        _check_apart(output, pair)
         check_free(output, force=force)
     kept, _ = fit_head(pair.module, pair.teacher.architecture, pair.student.architecture)
     found = _find_alignment(replace(pair, module=kept), choice, progress=progress, measure_identity=True)
@@ -285,9 +293,9 @@ def find_alignment_map(reference: str) -> AlignmentMap:
 
 def _read_pair(module: str, *, to: str, teacher: str | None, layers: str) -> _Pair:
     store = Store(home())
-    folder = locate_module(module)
-    files = inspect_files(folder)
-    named = teacher or files.base.name
+    located = locate_module(module)
+    files = inspect_files(located.folder)
+    named = teacher or _pinned(files.base)
     if not named:
         raise UsageError(f"The module `{module}` does not say which base model it belongs to.", do="Say so with `--from`.")
     try:
@@ -303,6 +311,7 @@ def _read_pair(module: str, *, to: str, teacher: str | None, layers: str) -> _Pa
     check_kinds(from_base.architecture, to_base.architecture)
     table = layer_map(layers, teacher=from_base.architecture.depths, student=to_base.architecture.depths)
     return _Pair(
+        located=located,
         files=files,
         module=read_module(files, from_base.architecture),
         teacher=from_base,
@@ -360,7 +369,7 @@ def _choose_corpus(pair: _Pair, choice: AlignmentChoice) -> Corpus:
         return open_corpus(choice.corpus, column=choice.column)
     for name in pair.files.datasets:
         try:
-            return open_corpus(name, column=choice.column)
+            return open_dataset(name)
         except CorpusError as error:
             pair.warnings.append(f"The module's data set `{name}` could not be had, so other text was used.")
             logger.info("%s", error)
@@ -369,6 +378,8 @@ def _choose_corpus(pair: _Pair, choice: AlignmentChoice) -> Corpus:
 
 def _key_inputs(pair: _Pair, choice: AlignmentChoice, corpus: Corpus, request: AlignmentRequest) -> dict[str, Any]:
     return {
+        "algorithm": ALGORITHM,
+        "transformers": version("transformers"),
         "teacher": pair.teacher.record.fingerprint,
         "student": pair.student.record.fingerprint,
         "corpus": [corpus.fingerprint, corpus.column],
@@ -419,13 +430,14 @@ def _arrive(conversion: Conversion, student: LocatedBase, *, format: str | None)
 def _record(
     pair: _Pair, conversion: Conversion, arrived: Module, found: FoundAlignment, *, dropped: list[str]
 ) -> dict[str, Any]:
-    """What `transfer.json` holds: no times and no paths, so that the same conversion gives the same bytes."""
+    """What `transfer.json` holds: no times, so that the same conversion gives the same bytes."""
     warnings = [*pair.warnings, *(found.alignment.warnings if found.alignment else ())]
     alignment = {key: value for key, value in found.as_json().items() if key not in ("seconds", "source")}
     return {
         "format_version": 1,
         "module": {
-            "name": pair.files.folder.resolve().name,
+            "name": pair.located.name,
+            "revision": pair.located.revision,
             "format": arrived.format,
             "method": arrived.method,
             "teacher_format": pair.module.format,
@@ -476,5 +488,22 @@ def _device(name: str) -> str:
     return name
 
 
-def _slug(path: Path) -> str:
-    return re.sub(r"[^\w.-]+", "-", path.resolve().name).strip("-.") or "module"
+def _pinned(base: BaseReference) -> str:
+    """Name the base model that a module says, at the revision that it says; a folder has none."""
+    is_pinned = base.revision is not None and not Path(base.name).expanduser().is_dir()
+    return f"{base.name}@{base.revision}" if base.name and is_pinned else base.name
+
+
+def _check_apart(target: Path, pair: _Pair) -> None:
+    """Refuse an output that would take the place of what it is made from, or of a folder around that."""
+    for what, folder in (
+        ("module", pair.located.folder),
+        ("teacher", pair.teacher.folder),
+        ("student", pair.student.folder),
+    ):
+        if folder.resolve().is_relative_to(target.resolve()):
+            raise OutputError(f"The output `{target}` is, or holds, the {what} `{folder}`.", do="Name another with `--output`.")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name.rpartition("/")[2]).strip("-.") or "module"

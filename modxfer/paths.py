@@ -78,14 +78,17 @@ def _swap(staging: Path, target: Path) -> None:
         staging.rename(target)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-    old = target.rename(aside / target.name)
+    old = aside / target.name
     try:
+        target.rename(old)
         staging.rename(target)
     except BaseException:
-        old.rename(target)
+        if old.exists() and not target.exists():
+            old.rename(target)
+        with contextlib.suppress(OSError):
+            aside.rmdir()  # only if it is empty: what could not be put back stays there
         raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

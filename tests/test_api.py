@@ -302,9 +302,43 @@ def test_corpus_falls_back_to_the_text_of_the_package(world: World, tmp_path: Pa
     silent = convert(world, dry_run=True, choice=choice)
     assert silent.found.source == "store"
     assert not any("could not be had" in warning for warning in silent.record["warnings"])
-    (module / "README.md").write_text(f"---\ndatasets:\n- {world.text}\n---\n")
-    named = convert(world, module=module, dry_run=True, choice=choice)
-    assert named.found.as_json()["corpus"] in (str(world.text), "modxfer multilingual text")
+
+
+def test_a_card_cannot_name_a_file_of_this_machine(world: World, tmp_path: Path) -> None:
+    """What a card calls a data set is looked for on the Hub only: a path in it is not read, whatever lies there."""
+    module = Path(shutil.copytree(world.module, tmp_path / "module"))
+    shutil.copy(world.text, "notes.txt")
+    for name in (str(world.text), "notes.txt", "./notes.txt"):
+        (module / "README.md").write_text(f"---\ndatasets:\n- {name}\n---\n")
+        found = convert(world, module=module, dry_run=True, choice={"corpus": None, "tokens": 300})
+        assert found.found.as_json()["corpus"] == "modxfer multilingual text"
+
+
+@pytest.mark.parametrize("victim", ["module", "teacher", "permuted"])
+def test_force_never_replaces_what_the_result_is_made_from(world: World, victim: str) -> None:
+    """An output that is the module, the teacher or the student, or a folder around one, is refused, and all stays."""
+    folder = Path(getattr(world, victim))
+    before = contents(folder)
+    for target in (folder, folder.parent):
+        with pytest.raises(OutputError, match=f"`{target}` is, or holds, the"):
+            convert(world, output=target, force=True)
+    assert contents(folder) == before
+
+
+def test_a_map_and_an_aligner_are_not_given_together() -> None:
+    """A map that is named has its aligner."""
+    with pytest.raises(UsageError, match="`--align lsa` and `--alignment maps` were both given"):
+        AlignmentChoice(aligner="lsa", folder=Path("maps"))
+
+
+def test_a_module_that_pins_its_base_gets_that_revision(world: World, tmp_path: Path) -> None:
+    """Without `--from`, the revision that the module's config names is the one that is looked for."""
+    module = Path(shutil.copytree(world.module, tmp_path / "module"))
+    config = json.loads((module / "adapter_config.json").read_text(encoding="utf-8"))
+    config |= {"base_model_name_or_path": "acme/base", "revision": "abc123"}
+    (module / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(UsageError, match="belongs to `acme/base@abc123`"):
+        convert(world, module=module)
 
 
 @pytest.mark.parametrize(

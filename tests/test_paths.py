@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modxfer.errors import OutputError
-from modxfer.paths import check_free, home, staged_folder
+from modxfer.paths import _swap, check_free, home, staged_folder
 
 
 def test_home_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -81,6 +81,44 @@ def test_full_disk_is_said_and_changes_nothing(tmp_path: Path) -> None:
         Path("/dev/full").write_bytes(b"x" * 100_000)
     assert caught.value.__cause__ is not None
     assert (target / "old.txt").read_text() == "old"
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from modxfer.converters.formats.files import write_tensors
+from modxfer.errors import OutputError
+from modxfer.paths import staged_folder
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    with staged_folder(Path(sys.argv[1])) as staging:
+        write_tensors(staging / "adapter_model.safetensors", {"a": np.zeros(100_000, dtype=np.float32)})
+except OutputError as error:
+    print(error)
+"""
+
+
+def test_tensors_that_do_not_fit_on_the_disk_leave_nothing(tmp_path: Path) -> None:
+    """The system's own limit on a file's size, in the middle of a tensor file, is told as an error of the output."""
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path / "out")], capture_output=True, text=True, check=True)
+    assert "Cannot write" in done.stdout
+    assert "File too large" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_replacement_that_fails_half_way_puts_the_old_folder_back(tmp_path: Path) -> None:
+    """If the new folder is gone when it should take the old one's place, the old one is there again, and nothing else."""
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    staging = tmp_path / "gone"
+    with pytest.raises(FileNotFoundError):
+        _swap(staging, target)
+    assert (target / "old.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

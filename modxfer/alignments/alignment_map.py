@@ -133,7 +133,7 @@ class BaseRecord:
     Attributes:
         name: Folder name or Hub id.
         revision: Commit hash, if it came from a Hub.
-        fingerprint: sha256 over its config, tokenizer and weights.
+        fingerprint: sha256 over its config, tokenizer and weights; for one from a Hub its commit hash.
         model_type: Its family.
     """
 

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     import torch
 
 DEFAULT_TOKENS = 20_000
-"""Matched tokens that are enough: more hardly change a map (docs/method.md)."""
+"""Matched tokens to use at most: some twenty for each unit of a common residual stream."""
+
+ALGORITHM = 1
+"""Raised with every change after which the same inputs give another map."""
 
 FEW_TOKENS = 10
 """Below this many tokens a unit, statistics are shaky and the user is told."""

@@ -194,6 +194,24 @@ def _open_folder(folder: Path, column: str | None) -> Corpus:
     return _open_files(files, name=str(folder), kind=kinds.pop(), column=column)
 
 
+def open_dataset(name: str) -> Corpus:
+    """Find a data set on the Hub, and check that a first text can be read from it. Files of that name are not looked at.
+
+    Args:
+        name: Its id, `name[:config][@revision]`.
+
+    Returns:
+        The corpus.
+
+    Raises:
+        CorpusError: it is no id, or the data set cannot be had.
+    """
+    corpus = _open_hub(name, None)
+    if next(corpus.texts(), None) is None:
+        raise CorpusError(f"The data set `{name}` is empty.", do="Give another corpus with `--corpus`.")
+    return corpus
+
+
 def _open_hub(spec: str, column: str | None) -> Corpus:
     dataset = parse_id(spec)
     looks_like_file = spec.startswith(("/", "./", "../", "~")) or Path(spec.rpartition(":")[0] or spec).suffix in KINDS

@@ -32,7 +32,7 @@ def write_alignment(alignment: AlignmentMap, folder: Path) -> None:
         alignment: The map.
         folder: The folder.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {
         f"{pair}/{name}": np.ascontiguousarray(array)
@@ -40,7 +40,8 @@ def write_alignment(alignment: AlignmentMap, folder: Path) -> None:
         for name in _ARRAYS
         if (array := getattr(site_map, name)) is not None
     }
-    save_file(tensors, folder / TENSORS, metadata={"format": "modxfer.alignment"})  # of two, the order varies
+    content = save(tensors, metadata={"format": "modxfer.alignment"})  # of two entries, the order varies
+    (folder / TENSORS).write_bytes(content)
     record: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "key": alignment.key,

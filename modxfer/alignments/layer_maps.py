@@ -155,10 +155,10 @@ def _explicit_feed(table: Mapping[str, Any], layer: int, teacher_depth: int) -> 
         weights = {int(key): float(weight) for key, weight in entry.items()}
     else:
         weights = {}
-    if not weights or not math.isclose(math.fsum(weights.values()), 1.0, abs_tol=1e-6):
+    if not weights or min(weights.values()) <= 0 or not math.isclose(math.fsum(weights.values()), 1.0, abs_tol=1e-6):
         raise UsageError(
             f"The layer map gives student layer {layer} `{json.dumps(entry)}`.",
-            do="Give a teacher layer, a list of different ones, or an object from teacher layer to weight with sum 1.",
+            do="Give a teacher layer, a list of different ones, or an object from teacher layer to weight above 0, with sum 1.",
         )
     for index in weights:
         if not 0 <= index < teacher_depth:

@@ -160,6 +160,7 @@ class _Mover:
             Direction.READS: self._map(piece.route.reads, place.stack, teacher_layer, student_layer),
             Direction.WRITES: self._map(piece.route.writes, place.stack, teacher_layer, student_layer),
         }
+        self._check_paper(maps, place)
         with_offsets = _with_offsets(piece, maps[Direction.READS])
         parts = {
             part: self._move_tensor(tensor, piece.method.parts[part], maps, place, part, piece)
@@ -168,7 +169,21 @@ class _Mover:
         _keep_update_size(parts, piece, maps)
         if any(site_map.form == "matrix" for site_map in maps.values()):
             self.notes.approximated[f"{place.name}: moved through dense maps, which are fitted and not exact"] = None
+            for part in ("norm_before.weight", "norm_after.weight"):
+                if part in parts:
+                    self.notes.approximated[f"{place.name}: beside `{part}` constants and sizes are left as they come"] = None
         return replace(piece, parts=parts)
+
+    def _check_paper(self, maps: Mapping[Direction, SiteMap], place: Place) -> None:
+        """Refuse a map of `paper` that was made for a module with other inputs: it writes here as something else reads."""
+        read, written = (maps[direction].assignment for direction in (Direction.READS, Direction.WRITES))
+        if self.alignment is None or self.alignment.aligner != "paper" or read is None or written is None:
+            return
+        if not np.array_equal(read, written):
+            raise ConversionError(
+                f"The `paper` map writes at `{place}` as another module reads, and not as this one does.",
+                do="Compute a map for this module: leave `--alignment` out.",
+            )
 
     def _map(self, point: Point, stack: str, teacher_layer: int | None, student_layer: int | None) -> SiteMap:
         """Find the map of a point, whose absence means that the spaces are stated to be the same."""
@@ -248,7 +263,7 @@ def _writing(site_map: SiteMap) -> np.ndarray:
 def _with_offsets(piece: Piece, reading: SiteMap) -> dict[str, Array]:
     """Let biases take up the constant that a reading map adds, W (R x + c) + b = (W R) x + (W c + b), before they are moved."""
     parts = dict(piece.parts)
-    if reading.offset is None:
+    if reading.offset is None or "norm_before.weight" in parts:  # behind a normalisation the constant is another one
         return parts
     for weight, bias in piece.method.offsets.items():
         if weight in parts and bias in parts:
@@ -267,6 +282,13 @@ def _keep_update_size(parts: dict[str, Array], piece: Piece, maps: Mapping[Direc
     reading, writing = maps[Direction.READS], maps[Direction.WRITES]
     if not piece.method.update or "matrix" not in (reading.form, writing.form):
         return
+    if "norm_after.weight" in parts:  # a normalisation behind the update sets its size
+        return
+    if reading.form == "matrix" and (reading.teacher_covariance is None or reading.student_covariance is None):
+        raise ConversionError(
+            "The alignment map was made for a module without updates at this one's sites, so it cannot keep an update's size.",
+            do="Compute a map for this module: leave `--alignment` out.",
+        )
     down, up = piece.method.update
     teacher = _update_size(piece.parts[down], piece.parts[up], reading.teacher_covariance)
     student = _update_size(parts[down], parts[up], reading.student_covariance)
@@ -295,9 +317,12 @@ def _student_has(place: Place, student: Architecture, notes: _Notes) -> bool:
 
 def _in_dtype_of(piece: Piece, place: Place, module: Module) -> Piece:
     """Give a piece the precision of the teacher's pieces at that place."""
-    like = next(item for at, item in module.pieces.items() if (at.stack, at.name) == (place.stack, place.name))
+    like: dict[str, Array] = {}
+    for at, item in module.pieces.items():
+        if (at.stack, at.name) == (place.stack, place.name):
+            like = {**item.parts, **like}
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and `_check` refuses it
-        parts = {part: tensor.astype(like.parts[part].dtype, copy=False) for part, tensor in piece.parts.items()}
+        parts = {part: tensor.astype(like[part].dtype, copy=False) for part, tensor in piece.parts.items()}
     return replace(piece, parts=parts)
 
 

@@ -12,7 +12,8 @@ from modxfer.alignments.files import hash_file
 from modxfer.errors import ArchitectureError
 
 WEIGHTS = ("*.safetensors", "*.bin")
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "*.model")
+_HASHED = ("*.json", "*.txt", "*.model", *WEIGHTS)
+"""What a base model may compute with: configs, tokenizer, weights, whichever of them a library then reads."""
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -48,8 +49,7 @@ def fingerprint_folder(folder: Path, *, memory: Path) -> str:
         raise ArchitectureError(
             f"`{folder}` holds no weights ({' or '.join(WEIGHTS)}).", do="Fetch the base model with its weights."
         )
-    named = [folder / "config.json", *weights]
-    named += [path for pattern in _TOKENIZER for path in sorted(folder.glob(pattern))]
+    named = sorted({path for pattern in _HASHED for path in folder.glob(pattern)})
     digest = hashlib.sha256()
     for path in named:
         digest.update(f"{path.name}\0{remembered_hash(path, memory=memory)}\n".encode())
@@ -67,7 +67,7 @@ def remembered_hash(path: Path, *, memory: Path) -> str:
         sha256, 64 hexadecimal digits.
     """
     state = path.stat()
-    seen = {"size": state.st_size, "changed": state.st_mtime_ns, "inode": state.st_ino}
+    seen = {"size": state.st_size, "changed": state.st_mtime_ns, "status": state.st_ctime_ns, "inode": state.st_ino}
     note = memory / hashlib.sha256(str(path.resolve()).encode()).hexdigest()
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(note.read_text(encoding="utf-8"))

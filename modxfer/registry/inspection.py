@@ -197,7 +197,7 @@ def inspect(reference: str) -> ModuleReport | BaseReport:
             f"`{reference}` holds no `{_MODULE_CONFIG}` and no `{_BASE_CONFIG}`: it is neither a module nor a base model.",
             do="Name the folder that `save_pretrained` or `save_adapter` wrote.",
         )
-    return _report_module(inspect_files(locate_module(reference)))
+    return _report_module(inspect_files(locate_module(reference).folder))
 
 
 def _configs(reference: str) -> Path:

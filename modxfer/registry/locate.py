@@ -13,6 +13,8 @@ from modxfer.registry.hub import fetch
 
 CONFIG_FILES = ("config.json",)
 BASE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+PICKLES = ("pytorch_model*.bin",)
+"""Fetched only from a repository without safetensors; `transformers` reads them with the restricted unpickler."""
 MODULE_FILES = ("*.json", "*.safetensors", "*.bin", "README.md")
 
 
@@ -64,6 +66,8 @@ class LocatedBase:
         folder = self.folder
         if self.revision is not None:
             folder, _ = fetch(self.name, revision=self.revision, patterns=BASE_FILES)
+            if not weight_files(folder):
+                folder, _ = fetch(self.name, revision=self.revision, patterns=(*BASE_FILES, *PICKLES))
         return BaseModel(folder=folder, architecture=self.architecture, record=self.record)
 
 
@@ -94,22 +98,38 @@ def locate_base(reference: str, *, memory: Path) -> LocatedBase:
     return LocatedBase(reference=reference, name=name, revision=commit, folder=fetched, memory=memory)
 
 
-def locate_module(reference: str) -> Path:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocatedModule:
+    """A module whose files are at hand.
+
+    Attributes:
+        name: What to call it in records: the folder's name, or the Hub id.
+        revision: Commit hash; None for a folder.
+        folder: Where its files lie.
+    """
+
+    name: str
+    revision: str | None
+    folder: Path
+
+
+def locate_module(reference: str) -> LocatedModule:
     """Find a module.
 
     Args:
         reference: A folder, or a Hub id with an optional `@revision`.
 
     Returns:
-        The folder that holds its files.
+        The module.
 
     Raises:
         UsageError: it is neither a folder nor on the Hub.
     """
     folder = Path(reference).expanduser()
     if folder.is_dir():
-        return folder
+        return LocatedModule(name=folder.resolve().name, revision=None, folder=folder)
     if folder.is_file():
         raise UsageError(f"`{reference}` is a file, not a module.", do="Name the folder that holds it.")
     name, _, revision = reference.partition("@")
-    return fetch(name, revision=revision or None, patterns=MODULE_FILES)[0]
+    fetched, commit = fetch(name, revision=revision or None, patterns=MODULE_FILES)
+    return LocatedModule(name=name, revision=commit, folder=fetched)

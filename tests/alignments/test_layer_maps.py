@@ -109,6 +109,7 @@ def test_layer_map_refuses_a_wrong_list(spec: str, wrong: str) -> None:
     [
         ("{", "Cannot read the layer map"),
         ("3", "gives no object"),
+        ('{"0": {"0": 1.0, "1": 0.0}, "1": 1}', "weight above 0"),
         ('{"0": 1}', "gives student layers 0, "),
         ('{"0": 0, "1": 1, "5": 2}', "student layers 0, 1, 5"),
         ('{"0": 0, "1": 4}', "student layer 1 from teacher layer 4"),

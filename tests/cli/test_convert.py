@@ -214,4 +214,4 @@ def test_convert_error_is_json_if_asked(world: World, call: Callable[..., Result
 
 def test_default_tokens_are_those_of_the_library() -> None:
     """The number of tokens that the help page promises is the library's."""
-    assert options.DEFAULT_TOKENS == api.DEFAULT_TOKENS
+    assert api.AlignmentChoice().tokens == options.DEFAULT_TOKENS

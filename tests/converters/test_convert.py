@@ -247,6 +247,29 @@ def test_rotated_spaces_give_the_rotated_update() -> None:
     assert any("dense maps" in sentence for sentence in conversion.approximated)
 
 
+def test_a_dense_map_without_covariances_is_refused() -> None:
+    """A map that was made for a module without updates does not say how large an update is, so none is converted with it."""
+    rng = np.random.default_rng(8)
+    module, layers = lora_module(TEACHER, "query"), layers_of("0,1", TEACHER, STUDENT)
+    data = {pair: (mixed(rng, 300, 5), mixed(rng, 300, 6)) for pair in pairs_of(module, layers, TEACHER, STUDENT)}
+    fitted = linear_maps(data, penalty=0.1)
+    maps = {pair: replace(found, student_covariance=None, teacher_covariance=None) for pair, found in fitted.maps.items()}
+    with pytest.raises(ConversionError, match="made for a module without updates"):
+        convert(module, layers, map_of(maps, aligner="linear"))
+
+
+def test_a_paper_map_of_another_module_is_refused() -> None:
+    """With `paper` a site is written as the same piece reads; a map that says otherwise there is of another module."""
+    module, layers = lora_module(TEACHER, "query"), layers_of("skip", TEACHER, TEACHER)
+    same = random_assignments(module, layers, seed=1, student=TEACHER)
+    first, second, *_ = (found.assignment for found in same.maps.values())
+    assert first is not None
+    assert second is not None
+    assert not np.array_equal(first, second)
+    with pytest.raises(ConversionError, match=r"`paper` map writes at `encoder\.0\.query` as another module reads"):
+        convert(module, layers, replace(same, aligner="paper"), student=TEACHER)
+
+
 def test_update_keeps_its_size_beside_what_it_is_added_to() -> None:
     """After a lossy dense map the update's size over the projection's own output is the teacher's."""
     rng = np.random.default_rng(1)

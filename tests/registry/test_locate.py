@@ -66,7 +66,8 @@ def test_what_is_nowhere_is_a_usage_error(name: str, wrong: str, tmp_path: Path)
 
 def test_locate_module_takes_a_folder_and_refuses_a_file(tmp_path: Path) -> None:
     """A module is a folder."""
-    assert locate_module(str(tmp_path)) == tmp_path
+    found = locate_module(str(tmp_path))
+    assert (found.name, found.revision, found.folder) == (tmp_path.name, None, tmp_path)
     (tmp_path / "adapter.safetensors").write_bytes(b"x")
     with pytest.raises(UsageError, match="is a file, not a module"):
         locate_module(str(tmp_path / "adapter.safetensors"))

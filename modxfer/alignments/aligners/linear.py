@@ -23,7 +23,7 @@ def procrustes(statistics: PairStatistics) -> Float[np.ndarray, "student teacher
         The map in the units of the activations, float64.
 
     Source:
-        Schönemann 1966 (orthogonal Procrustes); chosen over regression by measurement, see docs/method.md.
+        Schönemann 1966 (orthogonal Procrustes); docs/method.md says why not a regression.
     """
     import torch  # whose decomposition is the faster one, and shares its threads with the passes before it
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from modxfer.converters.formats.checks import FETCH_AGAIN
 from modxfer.converters.module import Array, TensorHeader
@@ -114,11 +114,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
         path: The file.
         tensors: Key to tensor.
     """
-    save_file(
-        {key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()},
-        path,
-        metadata={"format": "pt"},
-    )
+    content = save({key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, metadata={"format": "pt"})
+    path.write_bytes(content)  # which says plainly when the disk is full
 
 
 def read_card(folder: Path) -> dict[str, Any]:
