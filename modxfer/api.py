@@ -345,6 +345,7 @@ def _compute(
     request: AlignmentRequest, pair: _Pair, choice: AlignmentChoice, corpus: Corpus, *, progress: Progress
 ) -> AlignmentMap:
     from modxfer.alignments import compute
+    from modxfer.alignments.probe import choose_device
 
     alignment = compute.compute_alignment(
         request,
@@ -354,7 +355,7 @@ def _compute(
         tokens=choice.tokens,
         aligner=choice.aligner,
         penalty=choice.penalty,
-        device=_device(choice.device),
+        device=choose_device(choice.device),
         progress=progress,
     )
     return replace(
@@ -475,17 +476,6 @@ def _write(module: Module, record: Mapping[str, Any], student: LocatedBase, targ
         files = {path.name: hash_file(path) for path in sorted(staging.iterdir())}
         full = json.dumps({**record, "files": files}, indent=2, ensure_ascii=False)
         (staging / RECORD).write_text(full + "\n", encoding="utf-8")
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(name.partition(":")[0], False):
-        raise UsageError(f"The device `{name}` is not available here.", do="Use `--device auto` or `--device cpu`.")
-    return name
 
 
 def _pinned(base: BaseReference) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from modxfer.alignments.tokens import Matches, TokenSpans, encode_spans, require_fast
 from modxfer.architectures import Architecture, Side, Site
-from modxfer.errors import AlignmentError, ArchitectureError
+from modxfer.errors import AlignmentError, ArchitectureError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -141,6 +141,28 @@ class Probe:
         if site.point.side is Side.INPUT:
             return module.register_forward_pre_hook(lambda _, inputs: take(inputs[0]))
         return module.register_forward_hook(lambda _, __, output: take(output))
+
+
+def choose_device(name: str) -> str:
+    """Choose where to run base models.
+
+    Args:
+        name: As torch names it, or "auto" for a GPU where there is one.
+
+    Returns:
+        The device, as torch names it.
+
+    Raises:
+        UsageError: it is not available here.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(name.partition(":")[0], False):
+        raise UsageError(f"The device `{name}` is not available here.", do="Use `--device auto` or `--device cpu`.")
+    return name
 
 
 def pool(activations: "torch.Tensor", matches: Sequence[Matches], *, teacher: bool) -> "torch.Tensor":
