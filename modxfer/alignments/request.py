@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from modxfer.alignments.aligners import Use
 from modxfer.alignments.alignment_map import SitePair
 from modxfer.alignments.layer_maps import LayerMap
-from modxfer.architectures import Architecture, Point, Route, Site
+from modxfer.architectures import Architecture, Route, Site
 from modxfer.errors import AlignmentError
 
 
@@ -98,14 +98,13 @@ class AlignmentRequest:
         ]
         for stack, at_student, at_teacher, routes in [*places, ("", None, None, self.outside)]:
             for item in routes:
-
-                def pair(point: Point) -> SitePair:
-                    return SitePair(
-                        student.canonical(Site(stack, at_student, point)),  # noqa: B023 (called at once)
-                        teacher.canonical(Site(stack, at_teacher, point)),  # noqa: B023
+                read, written = (
+                    SitePair(
+                        student.canonical(Site(stack, at_student, point)),
+                        teacher.canonical(Site(stack, at_teacher, point)),
                     )
-
-                read, written = pair(item.route.reads), pair(item.route.writes)
+                    for point in (item.route.reads, item.route.writes)
+                )
                 if item.reads or item.writes:
                     yield read, PairUse(use=Use(reads=item.reads, updates=item.updates))
                 if item.writes:
