@@ -7,34 +7,48 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from modxfer.alignments.alignment_map import AlignmentMap as AlignmentMap
     from modxfer.alignments.files import read_alignment as read_alignment
     from modxfer.alignments.files import write_alignment as write_alignment
     from modxfer.api import AlignmentChoice as AlignmentChoice
     from modxfer.api import Converted as Converted
     from modxfer.api import FoundAlignment as FoundAlignment
+    from modxfer.api import Pulled as Pulled
+    from modxfer.api import PushChoice as PushChoice
+    from modxfer.api import Pushed as Pushed
     from modxfer.api import compute_alignment as compute_alignment
     from modxfer.api import convert as convert
     from modxfer.api import find_alignment_map as find_alignment_map
+    from modxfer.api import pull as pull
+    from modxfer.api import pull_alignment as pull_alignment
+    from modxfer.api import push as push
+    from modxfer.api import push_alignment as push_alignment
     from modxfer.errors import ModxferError as ModxferError
-    from modxfer.registry.inspection import BaseReport as BaseReport
-    from modxfer.registry.inspection import ModuleReport as ModuleReport
     from modxfer.registry.inspection import inspect as inspect
+    from modxfer.registry.reports import BaseReport as BaseReport
+    from modxfer.registry.reports import ModuleReport as ModuleReport
+    from modxfer.registry.shared_map import AlignmentMap as AlignmentMap
 
     __version__: str
 
 _HOMES = {
     "AlignmentChoice": "modxfer.api",
-    "AlignmentMap": "modxfer.alignments.alignment_map",
-    "BaseReport": "modxfer.registry.inspection",
+    "AlignmentMap": "modxfer.registry.shared_map",
+    "BaseReport": "modxfer.registry.reports",
     "Converted": "modxfer.api",
     "FoundAlignment": "modxfer.api",
-    "ModuleReport": "modxfer.registry.inspection",
+    "ModuleReport": "modxfer.registry.reports",
     "ModxferError": "modxfer.errors",
+    "Pulled": "modxfer.api",
+    "PushChoice": "modxfer.api",
+    "Pushed": "modxfer.api",
     "compute_alignment": "modxfer.api",
     "convert": "modxfer.api",
     "find_alignment_map": "modxfer.api",
     "inspect": "modxfer.registry.inspection",
+    "pull": "modxfer.api",
+    "pull_alignment": "modxfer.api",
+    "push": "modxfer.api",
+    "push_alignment": "modxfer.api",
     "read_alignment": "modxfer.alignments.files",
     "write_alignment": "modxfer.alignments.files",
 }
@@ -48,11 +62,18 @@ __all__ = [
     "FoundAlignment",
     "ModuleReport",
     "ModxferError",
+    "Pulled",
+    "PushChoice",
+    "Pushed",
     "__version__",
     "compute_alignment",
     "convert",
     "find_alignment_map",
     "inspect",
+    "pull",
+    "pull_alignment",
+    "push",
+    "push_alignment",
     "read_alignment",
     "write_alignment",
 ]

@@ -1,109 +1,52 @@
 """The public calls that join the rooms: find a module, find or compute an alignment, convert, write."""
 
-import json
-import logging
-import math
-import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from modxfer.alignments.aligners import ALIGNERS, AUTO, DEFAULT_PENALTY
+from modxfer.alignments.aligners import ALIGNERS
 from modxfer.alignments.alignment_map import AlignmentMap
-from modxfer.alignments.compute import ALGORITHM, DEFAULT_TOKENS
-from modxfer.alignments.corpus import Corpus, open_corpus, open_dataset
-from modxfer.alignments.files import hash_file, read_alignment, write_alignment
-from modxfer.alignments.layer_maps import LayerMap, layer_map
-from modxfer.alignments.request import AlignmentRequest, check_kinds
-from modxfer.converters.convert import Conversion, convert_module, request_for
-from modxfer.converters.formats import inspect_files, read_module, reformat, write_module
+from modxfer.alignments.files import read_alignment, write_alignment
+from modxfer.converters.convert import Conversion, convert_module
+from modxfer.converters.formats import reformat
+from modxfer.converters.formats.needed import CARD
 from modxfer.converters.heads import drop_head, fit_head
-from modxfer.converters.module import BaseReference, Module, ModuleFiles
-from modxfer.errors import AlignmentError, CorpusError, OutputError, UsageError
+from modxfer.converters.module import BaseReference, Module
+from modxfer.errors import OutputError, UsageError
 from modxfer.paths import check_free, home, staged_folder
-from modxfer.registry.cards import alignment_card, module_card
-from modxfer.registry.locate import LocatedBase, LocatedModule, locate_base, locate_module
-from modxfer.registry.store import Store, alignment_key
+from modxfer.registry.cards import alignment_card
+from modxfer.registry.finding import Progress, find_alignment, named_alignment
+from modxfer.registry.hub.commits import DEFAULT_BRANCH, Destination, check_login
+from modxfer.registry.hub.repositories import parse_reference
+from modxfer.registry.licences import choose_licence
+from modxfer.registry.locate import LocatedBase, is_base_model
+from modxfer.registry.lookup import AlignmentChoice, FoundAlignment
+from modxfer.registry.pair import Pair, read_pair, search_whole
+from modxfer.registry.pairs import map_name, slug
+from modxfer.registry.publishing import Pushed, is_map, push_folder
+from modxfer.registry.pulling import Pulled, pull
+from modxfer.registry.pulling import pull_map as pull_alignment
+from modxfer.registry.store import Store
+from modxfer.registry.transfers import transfer_record, write_transferred
 
-logger = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]
-RECORD = "transfer.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlignmentChoice:
-    """How to align, as the user said it.
-
-    Attributes:
-        aligner: "auto", or a name from the table of aligners.
-        folder: A map to use; None to look one up or compute it.
-        corpus: A file or data set; None for the module's own data set, else the text that ships with the package.
-        column: The corpus's column that holds the text.
-        tokens: Matched tokens to use at most.
-        penalty: Ridge penalty, in units of the mean variance.
-        device: Where to run, "auto" for a GPU where there is one.
-    """
-
-    aligner: str = AUTO
-    folder: Path | None = None
-    corpus: str | None = None
-    column: str | None = None
-    tokens: int = DEFAULT_TOKENS
-    penalty: float = DEFAULT_PENALTY
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.aligner != AUTO and self.aligner not in ALIGNERS:
-            raise UsageError(f"There is no aligner `{self.aligner}`.", do=f"Use one of {', '.join([AUTO, *ALIGNERS])}.")
-        if not 0 < self.penalty < math.inf:
-            raise UsageError(f"`--penalty {self.penalty}` is not a number above 0.", do="Leave it out.")
-        if self.folder is not None and self.aligner != AUTO:
-            raise UsageError(
-                f"`--align {self.aligner}` and `--alignment {self.folder}` were both given, and a map has its aligner.",
-                do="Leave one of them out.",
-            )
-        if self.tokens < 1:
-            raise UsageError(f"`--tokens {self.tokens}` is not a number above 0.", do="Leave it out, or give some thousands.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundAlignment:
-    """An alignment, and where it came from.
-
-    Attributes:
-        source: "identity", "file", "store" or "computed".
-        alignment: The map; None where the spaces are stated to be the same.
-        seconds: Time it took to find or compute.
-        warnings: What was met on the way to it; its own warnings are in the map.
-    """
-
-    source: str
-    alignment: AlignmentMap | None
-    seconds: float = 0.0
-    warnings: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Give what `convert --json` prints of it.
-
-        Returns:
-            Plain values.
-        """
-        found = self.alignment
-        return {
-            "source": self.source,
-            "id": found.key if found else None,
-            "aligner": found.aligner if found else "identity",
-            "requested": found.requested if found else "identity",
-            "reason": found.reason if found else "",
-            "corpus": found.corpus.name if found else None,
-            "tokens": found.corpus.tokens if found else 0,
-            "mean_correlation": found.mean_correlation if found else None,
-            "seconds": round(self.seconds, 3),
-        }
+__all__ = [
+    "AlignmentChoice",
+    "Converted",
+    "FoundAlignment",
+    "Pulled",
+    "PushChoice",
+    "Pushed",
+    "compute_alignment",
+    "convert",
+    "find_alignment_map",
+    "pull",
+    "pull_alignment",
+    "push",
+    "push_alignment",
+    "usual_map_name",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,17 +55,21 @@ class Converted:
 
     Attributes:
         output: The folder that holds the module; None after a dry run.
+        student: The student: its Hub id, or its folder as it was named.
         record: What `transfer.json` holds.
         head: What became of the prediction head: "kept", "dropped" or "none".
         found: The alignment that was used.
         seconds: Time it took in all.
+        pushed: What was pushed; None if that was not asked for, or after a dry run.
     """
 
     output: Path | None
+    student: str
     record: Mapping[str, Any]
     head: str
     found: FoundAlignment
     seconds: float
+    pushed: Pushed | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Give what `convert --json` prints.
@@ -143,21 +90,37 @@ class Converted:
             "dropped": self.record["dropped"],
             "approximated": self.record["approximated"],
             "warnings": self.record["warnings"],
+            "pushed": self.pushed.as_json() if self.pushed else None,
             "seconds": round(self.seconds, 3),
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
-    """A module between its teacher and a student."""
+class PushChoice:
+    """Where to publish, as the user said it.
 
-    located: LocatedModule
-    files: ModuleFiles
-    module: Module
-    teacher: LocatedBase
-    student: LocatedBase
-    layers: LayerMap
-    warnings: list[str] = field(default_factory=list)
+    Attributes:
+        name: The Hub id; the repository is made if there is none.
+        licence: The licence; None for the teacher module's.
+        private: Whether a new repository is private; None for what its owner's default is.
+        create_pr: Open a pull request instead of changing the branch.
+        branch: The branch; it is made if there is none.
+        message: The commit's message; None for one that says what it is.
+        parent_commit: The commit that the branch is expected to be at; None for wherever it is when this begins.
+    """
+
+    name: str
+    licence: str | None = None
+    private: bool | None = None
+    create_pr: bool = False
+    branch: str = DEFAULT_BRANCH
+    message: str | None = None
+    parent_commit: str | None = None
+
+    def __post_init__(self) -> None:
+        if "@" in self.name:
+            raise UsageError(f"`{self.name}` names a revision.", do="Name the branch to push to with `--revision`.")
+        parse_reference(self.name)
 
 
 def convert(
@@ -172,6 +135,7 @@ def convert(
     output: Path | None = None,
     force: bool = False,
     dry_run: bool = False,
+    push_to: PushChoice | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Converted:
     """Convert a module from its base model to another one, and write it.
@@ -187,6 +151,7 @@ def convert(
         output: Where to write; None for a folder named after module and student, here.
         force: Replace an output that exists.
         dry_run: Do everything but write.
+        push_to: Publish the result there; what could keep it from being published is looked at before anything is computed.
         progress: Called with matched tokens seen and asked for, while an alignment is computed.
 
     Returns:
@@ -197,15 +162,17 @@ def convert(
     """
     start = time.perf_counter()
     choice = align or AlignmentChoice()
-    pair = _read_pair(module, to=to, teacher=teacher, layers=layers)
-    target = output or Path(f"{_slug(pair.located.name)}-to-{_slug(pair.student.name)}")
-    _check_apart(target, pair)
+    pair = read_pair(module, to=to, teacher=teacher, layers=layers)
+    target = output or Path(f"{slug(pair.located.name)}-to-{slug(pair.student.name)}")
+    _check_apart(target, module=pair.located.folder, teacher=pair.teacher.folder, student=pair.student.folder)
     if not dry_run:
         check_free(target, force=force)
+    if push_to is not None:
+        _check_pushable(pair, push_to)
     kept, dropped = (
         fit_head(pair.module, pair.teacher.architecture, pair.student.architecture) if keep_head else drop_head(pair.module)
     )
-    found = _find_alignment(replace(pair, module=kept), choice, progress=progress)
+    found = find_alignment(pair.search(kept), choice, progress=progress)
     conversion = convert_module(
         kept,
         teacher=pair.teacher.architecture,
@@ -214,16 +181,19 @@ def convert(
         alignment=found.alignment,
     )
     arrived, notes = _arrive(conversion, pair.student, format=format)
-    record = _record(pair, conversion, arrived, found, dropped=[*dropped, *notes])
+    record = transfer_record(pair, conversion, arrived=arrived, found=found, dropped=[*dropped, *notes])
     if not dry_run:
-        _write(arrived, record, pair.student, target, force=force)
+        write_transferred(arrived, record, pair.student.architecture, target, force=force)
+    pushed = None if push_to is None or dry_run else push(target, push_to)
     head = "none" if pair.module.head is None else "dropped" if arrived.head is None else "kept"
     return Converted(
         output=None if dry_run else target,
+        student=pair.student.name if pair.student.revision else to,
         record=record,
         head=head,
         found=found,
         seconds=time.perf_counter() - start,
+        pushed=pushed,
     )
 
 
@@ -241,7 +211,7 @@ def compute_alignment(
     """Find or compute the alignment map that a conversion would use, without converting.
 
     Args:
-        module: The module whose sites are to be aligned: a folder or a Hub id.
+        module: The module whose sites are to be aligned, or a teacher, for a map that serves any module of the pair.
         to: The student.
         teacher: The teacher, where the module does not say or says wrong.
         layers: Layer map, as in `convert`.
@@ -257,161 +227,112 @@ def compute_alignment(
         ModxferError: the map cannot be computed; nothing is written then.
     """
     choice = align or AlignmentChoice()
-    pair = _read_pair(module, to=to, teacher=teacher, layers=layers)
+    if teacher is None and is_base_model(module):
+        _check_whole(choice)
+        search = search_whole(module, to=to, layers=layers)
+    else:
+        pair = read_pair(module, to=to, teacher=teacher, layers=layers)
+        search = pair.search(fit_head(pair.module, pair.teacher.architecture, pair.student.architecture)[0])
     if output is not None:
-        _check_apart(output, pair)
+        _check_apart(output, teacher=search.teacher.folder, student=search.student.folder, module=Path(module).expanduser())
         check_free(output, force=force)
-    kept, _ = fit_head(pair.module, pair.teacher.architecture, pair.student.architecture)
-    found = _find_alignment(replace(pair, module=kept), choice, progress=progress, measure_identity=True)
-    found = replace(found, warnings=tuple(pair.warnings))
+    found = find_alignment(search, choice, progress=progress, measure_identity=True)
+    found = replace(found, warnings=tuple(search.warnings))
     if output is not None and found.alignment is not None:
         with staged_folder(output, force=force) as staging:
             write_alignment(found.alignment, staging)
-            (staging / "README.md").write_text(alignment_card(found.alignment), encoding="utf-8")
+            (staging / CARD).write_text(alignment_card(found.alignment), encoding="utf-8")
     return found
 
 
 def find_alignment_map(reference: str) -> AlignmentMap:
-    """Read an alignment map.
+    """Find an alignment map, and verify it.
 
     Args:
-        reference: A folder that holds one, or the first digits of its id in the store.
+        reference: A folder that holds one, the first digits of its id in the store, or a Hub id with an optional `@revision`.
 
     Returns:
         The map.
 
     Raises:
-        StoreError: no map, or more than one, begins with these digits.
-        FormatError: the folder holds no map, or a damaged one.
+        StoreError: more than one begins with these digits, or none does and no repository can have such an id.
+        FormatError: there is no map, or a damaged one.
+        HubError: the Hub refuses or cannot be reached.
     """
+    from modxfer.registry.shared_map import AlignmentMap as SharedMap  # imports huggingface_hub, which takes a while
+
+    found = named_alignment(reference).alignment
+    assert found is not None
+    return SharedMap.of(found)
+
+
+def push(folder: Path, choice: PushChoice, *, dry_run: bool = False) -> Pushed:
+    """Publish a converted module or an alignment map: verified, in one commit, with its card.
+
+    Args:
+        folder: What `convert` or `align compute` wrote.
+        choice: Where to, and how.
+        dry_run: Do everything but change the Hub.
+
+    Returns:
+        What was done; nothing, if all of it was there already.
+
+    Raises:
+        ModxferError: it cannot be published; nothing was changed then.
+    """
+    destination = Destination(
+        name=choice.name,
+        branch=choice.branch,
+        message=choice.message or f"Add {'an alignment map' if is_map(folder) else 'a converted module'}",
+        private=choice.private,
+        create_pr=choice.create_pr,
+        parent_commit=choice.parent_commit,
+    )
+    return push_folder(folder, destination, licence=choice.licence, dry_run=dry_run)
+
+
+def push_alignment(reference: str, choice: PushChoice, *, dry_run: bool = False) -> Pushed:
+    """Publish an alignment map that lies in a folder or in the store.
+
+    Args:
+        reference: A folder, or the first digits of the map's id in the store.
+        choice: Where to, and how.
+        dry_run: Do everything but change the Hub.
+
+    Returns:
+        What was done; nothing, if all of it was there already.
+
+    Raises:
+        ModxferError: it cannot be published; nothing was changed then.
+    """
+    return push(_local_map(reference), choice, dry_run=dry_run)
+
+
+def usual_map_name(reference: str) -> str:
+    """Name the repository in which others look for a map of this pair first: the user's own, named after the pair.
+
+    Args:
+        reference: A folder, or the first digits of the map's id in the store.
+
+    Returns:
+        A Hub id.
+
+    Raises:
+        ModxferError: there is no such map, or the user is not logged in.
+    """
+    alignment = read_alignment(_local_map(reference))
+    return f"{check_login(str(reference))}/{map_name(alignment.teacher.name, alignment.student.name)}"
+
+
+def _local_map(reference: str) -> Path:
     folder = Path(reference).expanduser()
-    if folder.is_dir():
-        return read_alignment(folder)
-    store = Store(home())
-    return read_alignment(store.root / "alignments" / store.resolve(reference))
+    return folder if folder.is_dir() else Store(home()).locate(reference)
 
 
-def _read_pair(module: str, *, to: str, teacher: str | None, layers: str) -> _Pair:
-    store = Store(home())
-    located = locate_module(module)
-    files = inspect_files(located.folder)
-    named = teacher or _pinned(files.base)
-    if not named:
-        raise UsageError(f"The module `{module}` does not say which base model it belongs to.", do="Say so with `--from`.")
-    try:
-        from_base = locate_base(named, memory=store.hashes)
-    except UsageError as error:
-        if teacher:
-            raise
-        raise UsageError(
-            f"The module `{module}` belongs to `{named}`, which is no folder here and could not be had from the Hub.",
-            do="Say where that base model is with `--from`.",
-        ) from error
-    to_base = locate_base(to, memory=store.hashes)
-    check_kinds(from_base.architecture, to_base.architecture)
-    table = layer_map(layers, teacher=from_base.architecture.depths, student=to_base.architecture.depths)
-    return _Pair(
-        located=located,
-        files=files,
-        module=read_module(files, from_base.architecture),
-        teacher=from_base,
-        student=to_base,
-        layers=table,
-    )
-
-
-def _find_alignment(
-    pair: _Pair, choice: AlignmentChoice, *, progress: Progress, measure_identity: bool = False
-) -> FoundAlignment:
-    """Find an alignment in the order of the design: stated, named, stored, computed."""
-    start = time.perf_counter()
-    if choice.folder is not None:
-        alignment = read_alignment(choice.folder)
-        _check_made_for(alignment, pair, choice.folder)
-        return FoundAlignment(source="file", alignment=alignment, seconds=time.perf_counter() - start)
-    if choice.aligner == "identity" and not measure_identity:
-        return FoundAlignment(source="identity", alignment=None)
-    store = Store(home())
-    corpus = _choose_corpus(pair, choice)
-    request = request_for(pair.module, pair.layers)
-    key = alignment_key(_key_inputs(pair, choice, corpus, request))
-    alignment, was_stored = store.find_or_compute(key, lambda: _compute(request, pair, choice, corpus, progress=progress))
-    return FoundAlignment(
-        source="store" if was_stored else "computed", alignment=alignment, seconds=time.perf_counter() - start
-    )
-
-
-def _compute(
-    request: AlignmentRequest, pair: _Pair, choice: AlignmentChoice, corpus: Corpus, *, progress: Progress
-) -> AlignmentMap:
-    from modxfer.alignments import compute
-    from modxfer.alignments.probe import choose_device
-
-    alignment = compute.compute_alignment(
-        request,
-        teacher=pair.teacher.with_weights(),
-        student=pair.student.with_weights(),
-        corpus=corpus,
-        tokens=choice.tokens,
-        aligner=choice.aligner,
-        penalty=choice.penalty,
-        device=choose_device(choice.device),
-        progress=progress,
-    )
-    return replace(
-        alignment,
-        versions={name: version(name) for name in ("modxfer", "numpy", "scipy", "torch", "transformers")},
-    )
-
-
-def _choose_corpus(pair: _Pair, choice: AlignmentChoice) -> Corpus:
-    """Take the corpus that was named, else the module's own data set if it can be had, else the text of the package."""
-    if choice.corpus is not None:
-        return open_corpus(choice.corpus, column=choice.column)
-    for name in pair.files.datasets:
-        try:
-            return open_dataset(name)
-        except CorpusError as error:
-            pair.warnings.append(f"The module's data set `{name}` could not be had, so other text was used.")
-            logger.info("%s", error)
-    return open_corpus(None)
-
-
-def _key_inputs(pair: _Pair, choice: AlignmentChoice, corpus: Corpus, request: AlignmentRequest) -> dict[str, Any]:
-    return {
-        "algorithm": ALGORITHM,
-        "transformers": version("transformers"),
-        "teacher": pair.teacher.record.fingerprint,
-        "student": pair.student.record.fingerprint,
-        "corpus": [corpus.fingerprint, corpus.column],
-        "tokens": choice.tokens,
-        "aligner": choice.aligner,
-        "penalty": choice.penalty,
-        "layers": request.layers,
-        "routes": [
-            [[str(item.route.reads), str(item.route.writes), item.reads, item.writes, item.updates] for item in routes]
-            for routes in (request.inside, request.outside)
-        ],
-    }
-
-
-def _check_made_for(alignment: AlignmentMap, pair: _Pair, folder: Path) -> None:
-    """Refuse a map of other base models; where a base has no weights here, its family is all that can be compared."""
-    for side, base, record in (
-        ("teacher", pair.teacher, alignment.teacher),
-        ("student", pair.student, alignment.student),
-    ):
-        if not base.has_weights:
-            same = base.architecture.model_type == record.model_type
-            pair.warnings.append(f"The {side} has no weights here, so it could not be checked against the alignment map.")
-        else:
-            same = base.record.fingerprint == record.fingerprint
-        if not same:
-            raise AlignmentError(
-                f"The alignment map in `{folder}` was made for the {side} `{record.name}` ({record.fingerprint[:12]}), and "
-                f"this {side} is `{base.name}`, with other files.",
-                do="Compute one for this pair: leave `--alignment` out.",
-            )
+def _check_pushable(pair: Pair, choice: PushChoice) -> None:
+    """Find out whether a module may be published, before any work is done for it."""
+    choose_licence(stated=choice.licence, module=pair.files.licence, teacher=pair.teacher.licence, student=pair.student.licence)
+    check_login(choice.name)
 
 
 def _arrive(conversion: Conversion, student: LocatedBase, *, format: str | None) -> tuple[Module, list[str]]:
@@ -428,72 +349,16 @@ def _arrive(conversion: Conversion, student: LocatedBase, *, format: str | None)
     return reformat(module, student.architecture, format=format)
 
 
-def _record(
-    pair: _Pair, conversion: Conversion, arrived: Module, found: FoundAlignment, *, dropped: list[str]
-) -> dict[str, Any]:
-    """What `transfer.json` holds: no times, so that the same conversion gives the same bytes."""
-    warnings = [*pair.warnings, *(found.alignment.warnings if found.alignment else ())]
-    alignment = {key: value for key, value in found.as_json().items() if key not in ("seconds", "source")}
-    return {
-        "format_version": 1,
-        "module": {
-            "name": pair.located.name,
-            "revision": pair.located.revision,
-            "format": arrived.format,
-            "method": arrived.method,
-            "teacher_format": pair.module.format,
-            "files": {name: hash_file(pair.files.folder / name) for name in pair.files.weight_files},
-        },
-        "teacher": _base_record(pair.teacher),
-        "student": _base_record(pair.student),
-        "layers": {"mode": pair.layers.mode, "map": pair.layers.as_lists()},
-        "alignment": {"source": "identity" if found.alignment is None else "map", **alignment},
-        "tensors": {"converted": conversion.tensors, "bytes": arrived.num_bytes()},
-        "dropped": [*dropped, *conversion.dropped],
-        "approximated": list(conversion.approximated),
-        "warnings": list(dict.fromkeys(warnings)),
-        "versions": {"modxfer": version("modxfer")},
-    }
+def _check_whole(choice: AlignmentChoice) -> None:
+    if choice.aligner in ALIGNERS and ALIGNERS[choice.aligner].writes_as_read:
+        raise UsageError(
+            f"A map by the aligner `{choice.aligner}` depends on the module, so there is none for all modules of a pair.",
+            do="Give a module instead of a base model, or another aligner.",
+        )
 
 
-def _base_record(base: LocatedBase) -> dict[str, Any]:
-    if base.has_weights:
-        return asdict(base.record)
-    return {
-        "name": base.name,
-        "revision": base.revision,
-        "fingerprint": None,
-        "model_type": base.architecture.model_type,
-    }
-
-
-def _write(module: Module, record: Mapping[str, Any], student: LocatedBase, target: Path, *, force: bool) -> None:
-    """Write the module beside its target, read it back as a stranger would, and only then put it in place."""
-    with staged_folder(target, force=force) as staging:
-        write_module(module, student.architecture, staging)
-        read_module(inspect_files(staging), student.architecture)
-        (staging / "README.md").write_text(module_card(record), encoding="utf-8")
-        files = {path.name: hash_file(path) for path in sorted(staging.iterdir())}
-        full = json.dumps({**record, "files": files}, indent=2, ensure_ascii=False)
-        (staging / RECORD).write_text(full + "\n", encoding="utf-8")
-
-
-def _pinned(base: BaseReference) -> str:
-    """Name the base model that a module says, at the revision that it says; a folder has none."""
-    is_pinned = base.revision is not None and not Path(base.name).expanduser().is_dir()
-    return f"{base.name}@{base.revision}" if base.name and is_pinned else base.name
-
-
-def _check_apart(target: Path, pair: _Pair) -> None:
+def _check_apart(target: Path, **inputs: Path) -> None:
     """Refuse an output that would take the place of what it is made from, or of a folder around that."""
-    for what, folder in (
-        ("module", pair.located.folder),
-        ("teacher", pair.teacher.folder),
-        ("student", pair.student.folder),
-    ):
+    for what, folder in inputs.items():
         if folder.resolve().is_relative_to(target.resolve()):
             raise OutputError(f"The output `{target}` is, or holds, the {what} `{folder}`.", do="Name another with `--output`.")
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name.rpartition("/")[2]).strip("-.") or "module"

@@ -38,6 +38,20 @@ def check_free(target: Path, *, force: bool) -> None:
         )
 
 
+def write_aside(path: Path, text: str) -> None:
+    """Write a small file under another name, and put it in place in one step; its folder is made.
+
+    Args:
+        path: The file.
+        text: What it is to hold.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(temporary).replace(path)
+
+
 @contextlib.contextmanager
 def staged_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
     """Hand out an empty folder that becomes `target` in one step when the block ends well.

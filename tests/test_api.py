@@ -257,15 +257,15 @@ def test_named_alignment_is_used_or_refused(world: World, tmp_path: Path) -> Non
     )
     assert made.source == "computed"
     assert sorted(contents(Path("map"))) == ["README.md", "alignment.json", "alignment.safetensors"]
-    assert convert(world, choice={"folder": Path("map")}, output=Path("out")).found.source == "file"
+    assert convert(world, choice={"alignment": "map"}, output=Path("out")).found.source == "file"
     convert(world, output=Path("again"))
     assert contents(Path("out")) == contents(Path("again"))
     with pytest.raises(AlignmentError, match=r"made for the student `permuted`.*this student is `narrow`"):
-        convert(world, to=narrow(world), choice={"folder": Path("map")})
+        convert(world, to=narrow(world), choice={"alignment": "map"})
     with pytest.raises(ConversionError, match="has no sites"):
-        convert(world, layers="2,1,0", choice={"folder": Path("map")})
+        convert(world, layers="2,1,0", choice={"alignment": "map"})
     with pytest.raises(FormatError, match="is no alignment map"):
-        convert(world, choice={"folder": world.module})
+        convert(world, choice={"alignment": str(world.module)})
     with pytest.raises(OutputError, match="`map` exists"):
         api.compute_alignment(
             str(world.module), to=str(world.permuted), align=AlignmentChoice(corpus=str(world.text)), output=Path("map")
@@ -328,7 +328,7 @@ def test_force_never_replaces_what_the_result_is_made_from(world: World, victim:
 def test_a_map_and_an_aligner_are_not_given_together() -> None:
     """A map that is named has its aligner."""
     with pytest.raises(UsageError, match="`--align lsa` and `--alignment maps` were both given"):
-        AlignmentChoice(aligner="lsa", folder=Path("maps"))
+        AlignmentChoice(aligner="lsa", alignment="maps")
 
 
 def test_a_module_that_pins_its_base_gets_that_revision(world: World, tmp_path: Path) -> None:

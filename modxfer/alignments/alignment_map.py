@@ -1,7 +1,7 @@
 """Alignment maps: how the units of a teacher's sites and of a student's sites correspond."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -121,6 +121,12 @@ class SiteMap:
             return self.reading
         return self.reading + np.outer(self.offset, self.constant)
 
+
+SIZES = ("student_size", "teacher_size")
+"""The fields of a `SiteMap` that are numbers."""
+
+ARRAYS = tuple(field.name for field in fields(SiteMap) if field.name not in SIZES)
+"""Its other fields."""
 
 IDENTITY = SiteMap(correlation=np.ones(0, dtype=np.float32))
 """The map of two sites that are stated, not measured, to share their coordinates."""

@@ -195,7 +195,7 @@ def _open_folder(folder: Path, column: str | None) -> Corpus:
 
 
 def open_dataset(name: str) -> Corpus:
-    """Find a data set on the Hub, and check that a first text can be read from it. Files of that name are not looked at.
+    """Name a data set on the Hub; nothing is read from it yet. Files of that name are not looked at.
 
     Args:
         name: Its id, `name[:config][@revision]`.
@@ -204,12 +204,9 @@ def open_dataset(name: str) -> Corpus:
         The corpus.
 
     Raises:
-        CorpusError: it is no id, or the data set cannot be had.
+        CorpusError: it is no id.
     """
-    corpus = _open_hub(name, None)
-    if next(corpus.texts(), None) is None:
-        raise CorpusError(f"The data set `{name}` is empty.", do="Give another corpus with `--corpus`.")
-    return corpus
+    return _open_hub(name, None)
 
 
 def _open_hub(spec: str, column: str | None) -> Corpus:

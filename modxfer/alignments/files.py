@@ -1,5 +1,6 @@
 """The files of an alignment map: `alignment.safetensors`, and `alignment.json` that says what is in it and pins its hash."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from modxfer.alignments.alignment_map import (
+    ARRAYS,
+    SIZES,
     AlignmentMap,
     BaseRecord,
     CorpusRecord,
@@ -21,8 +24,6 @@ from modxfer.errors import FormatError
 
 FORMAT_VERSION = 1
 TENSORS, RECORD = "alignment.safetensors", "alignment.json"
-_ARRAYS = tuple(field.name for field in fields(SiteMap) if not field.name.endswith("_size"))
-_SIZES = tuple(field.name for field in fields(SiteMap) if field.name.endswith("_size"))
 
 
 def write_alignment(alignment: AlignmentMap, folder: Path) -> None:
@@ -37,7 +38,7 @@ def write_alignment(alignment: AlignmentMap, folder: Path) -> None:
     tensors = {
         f"{pair}/{name}": np.ascontiguousarray(array)
         for pair, site_map in sorted(alignment.maps.items(), key=lambda item: str(item[0]))
-        for name in _ARRAYS
+        for name in ARRAYS
         if (array := getattr(site_map, name)) is not None
     }
     content = save(tensors, metadata={"format": "modxfer.alignment"})  # of two entries, the order varies
@@ -56,7 +57,7 @@ def write_alignment(alignment: AlignmentMap, folder: Path) -> None:
         "sites": [
             {"student": str(pair.student), "teacher": str(pair.teacher)}
             | asdict(alignment.scores[pair])
-            | {name: getattr(alignment.maps[pair], name) for name in _SIZES}
+            | {name: getattr(alignment.maps[pair], name) for name in SIZES}
             for pair in sorted(alignment.scores, key=str)
         ],
         "warnings": list(alignment.warnings),
@@ -89,7 +90,7 @@ def read_alignment(folder: Path, *, verify: bool = True) -> AlignmentMap:
             pair: SiteScore(**{field.name: site[field.name] for field in fields(SiteScore)})
             for pair, site in zip(pairs, sites, strict=True)
         }
-        sizes = {pair: {name: float(site[name]) for name in _SIZES} for pair, site in zip(pairs, sites, strict=True)}
+        sizes = {pair: {name: float(site[name]) for name in SIZES} for pair, site in zip(pairs, sites, strict=True)}
         alignment = AlignmentMap(
             teacher=BaseRecord(**record["teacher"]),
             student=BaseRecord(**record["student"]),
@@ -119,9 +120,15 @@ def _check_files(folder: Path, record: Mapping[str, Any], *, verify: bool) -> No
     if not verify:
         return
     what = None
+    try:
+        found = hash_file(folder / TENSORS)
+    except OSError as error:  # another process removes it at this moment, or the disk fails
+        raise FormatError(
+            f"Cannot read `{folder / TENSORS}`: {error}.", do="Compute the map again with `modxfer align compute`."
+        ) from error
     if record.get("sha256") != _hash_record(record):
         what = f"`{folder / RECORD}` is damaged: it was changed after it was written."
-    elif hash_file(folder / TENSORS) != record.get("files", {}).get(TENSORS):
+    elif found != record.get("files", {}).get(TENSORS):
         what = f"`{folder / TENSORS}` is damaged: its sha256 is not the one that `{RECORD}` says."
     if what is not None:
         raise FormatError(what, do="Fetch the map again, or compute it with `modxfer align compute`.")
@@ -154,17 +161,32 @@ class _MapsOnDisk(Mapping[SitePair, SiteMap]):
     sizes: Mapping[SitePair, Mapping[str, float]]
 
     def __getitem__(self, pair: SitePair) -> SiteMap:
+        sizes: Mapping[str, Any] = self.sizes[pair]
+        with self._open(f"`{pair}` in `{self.path}`") as file:
+            names = [name for name in ARRAYS if f"{pair}/{name}" in file.keys()]  # noqa: SIM118 (not a mapping)
+            arrays: dict[str, Any] = {name: file.get_tensor(f"{pair}/{name}") for name in names}
+            return SiteMap(**arrays, **sizes)
+
+    def arrays(self) -> Mapping[SitePair, frozenset[str]]:
+        """Name the arrays of each pair of sites, which are not read for that.
+
+        Returns:
+            Pair of sites to the fields of its map that are there.
+        """
+        with self._open(f"`{self.path}`") as file:
+            keys = frozenset(file.keys())
+        return {pair: frozenset(name for name in ARRAYS if f"{pair}/{name}" in keys) for pair in self.sizes}
+
+    @contextlib.contextmanager
+    def _open(self, what: str) -> Iterator[Any]:
         from safetensors import SafetensorError, safe_open
 
-        sizes: Mapping[str, Any] = self.sizes[pair]
         try:
             with safe_open(self.path, framework="np") as file:
-                names = [name for name in _ARRAYS if f"{pair}/{name}" in file.keys()]  # noqa: SIM118 (not a mapping)
-                arrays: dict[str, Any] = {name: file.get_tensor(f"{pair}/{name}") for name in names}
-                return SiteMap(**arrays, **sizes)
+                yield file
         except (OSError, SafetensorError, TypeError) as error:
             raise FormatError(
-                f"Cannot read `{pair}` in `{self.path}`: {error}.", do="Compute the map again with `modxfer align compute`."
+                f"Cannot read {what}: {error}.", do="Compute the map again with `modxfer align compute`."
             ) from error
 
     def __iter__(self) -> Iterator[SitePair]:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from modxfer.alignments.aligners import Use
-from modxfer.alignments.alignment_map import SitePair
+from modxfer.alignments.alignment_map import ARRAYS, AlignmentMap, SiteMap, SitePair
 from modxfer.alignments.layer_maps import LayerMap
-from modxfer.architectures import Architecture, Route, Site
+from modxfer.architectures import FINAL, RESIDUAL, Architecture, Point, Route, Side, Site, Submodule
 from modxfer.errors import AlignmentError
 
 
@@ -72,6 +75,26 @@ class AlignmentRequest:
             outside=tuple(sorted(set(outside))),
         )
 
+    @classmethod
+    def whole(cls, layers: LayerMap, *, teacher: Architecture, student: Architecture) -> "AlignmentRequest":
+        """Request what any module on the teacher may need: one map for all modules that go from one base model to another.
+
+        Not for the aligner `paper`, whose map is of one module: there, what is written depends on what is read.
+
+        Args:
+            layers: The layer map.
+            teacher: The teacher's structure.
+            student: The student's structure.
+
+        Returns:
+            The request, for the roles that both base models have.
+        """
+        inside, outside = (_common(teacher, student, in_layers=in_layers) for in_layers in (True, False))
+        uses = [use for role, row in inside.items() for use in (*_role_uses(role, row), *_bottleneck_uses(role, row))]
+        head = RouteUse(route=Route(reads=FINAL, writes=FINAL), reads=True, writes=True, updates=False)
+        others = [use for role, row in outside.items() for use in _role_uses(role, row)]
+        return cls.of(layers, inside=uses, outside=[*others, head])
+
     def uses(self, teacher: Architecture, student: Architecture) -> Mapping[SitePair, PairUse]:
         """List the pairs of sites to align, each once, by the points that are measured for them.
 
@@ -109,6 +132,99 @@ class AlignmentRequest:
                     yield read, PairUse(use=Use(reads=item.reads, updates=item.updates))
                 if item.writes:
                     yield written, PairUse(use=Use(writes=True), written_from=read)
+
+
+def _common(teacher: Architecture, student: Architecture, *, in_layers: bool) -> dict[str, Submodule]:
+    """List the roles that two base models share, in layers or outside them."""
+    theirs, ours = (
+        {role: row for _, layer, role, row in base.roles() if (layer is not None) is in_layers} for base in (teacher, student)
+    )
+    return {role: row for role, row in theirs.items() if role in ours}
+
+
+def _role_uses(role: str, row: Submodule) -> Iterator[RouteUse]:
+    """What can be done at a submodule: a LoRA beside it, or another one in its place; a normalisation is only replaced."""
+    route = Route(reads=Point(role, Side.INPUT), writes=Point(role, Side.OUTPUT))
+    is_matrix = not row.elementwise
+    yield RouteUse(route=route, reads=is_matrix, writes=True, updates=is_matrix)
+
+
+def _bottleneck_uses(role: str, row: Submodule) -> Iterator[RouteUse]:
+    """What a bottleneck can do around a submodule: read what a sub-block begins with, puts out, or has normalised; and write
+    before or behind its normalisation.
+    """
+    before, behind = Point(role, Side.INPUT), Point(role, Side.OUTPUT)
+    if row.elementwise:
+        yield RouteUse(route=Route(reads=before, writes=before), reads=False, writes=True, updates=False)
+        yield RouteUse(route=Route(reads=behind, writes=behind), reads=True, writes=True, updates=True)
+    elif row.writes == RESIDUAL:
+        yield RouteUse(route=Route(reads=behind, writes=behind), reads=True, writes=False, updates=True)
+
+
+@runtime_checkable
+class _ListsArrays(Protocol):
+    """Maps that can say which arrays they hold without reading them."""
+
+    def arrays(self) -> Mapping[SitePair, frozenset[str]]:
+        """Name the arrays of each pair of sites."""
+
+
+def covers(alignment: AlignmentMap, uses: Mapping[SitePair, PairUse]) -> bool:
+    """Say whether an alignment map serves for all that a module does; no matrix is read for that.
+
+    Args:
+        alignment: A map of the same two base models.
+        uses: What is done at each pair of sites.
+
+    Returns:
+        Whether a conversion finds all that it looks for.
+    """
+    return not missing(alignment, uses)
+
+
+def missing(alignment: AlignmentMap, uses: Mapping[SitePair, PairUse]) -> tuple[SitePair, ...]:
+    """List the pairs of sites that an alignment map lacks, or has in a form that does not serve.
+
+    Identity and an assignment serve for everything. Of matrices there must be the one that reads where something reads, the one
+    that writes where something writes, and both covariances where an update is made, whose size is to be kept.
+
+    Args:
+        alignment: A map of the same two base models.
+        uses: What is done at each pair of sites.
+
+    Returns:
+        Those pairs, in the order of `uses`.
+    """
+    maps = alignment.maps
+    held = maps.arrays() if isinstance(maps, _ListsArrays) else {pair: _arrays(site_map) for pair, site_map in maps.items()}
+    return tuple(
+        pair
+        for pair, item in uses.items()
+        if pair not in held
+        or not _serves(held[pair], item.use)
+        or (alignment.aligner == "paper" and not _writes_as_read(maps, pair, item))
+    )
+
+
+def _arrays(site_map: SiteMap) -> frozenset[str]:
+    return frozenset(name for name in ARRAYS if getattr(site_map, name) is not None)
+
+
+def _serves(held: frozenset[str], use: Use) -> bool:
+    if "assignment" in held or not held & {"reading", "writing"}:
+        return True
+    needed = {"reading"} if use.reads else set()
+    needed |= {"writing"} if use.writes else set()
+    needed |= {"student_covariance", "teacher_covariance"} if use.updates else set()
+    return needed <= held
+
+
+def _writes_as_read(maps: Mapping[SitePair, SiteMap], pair: SitePair, item: PairUse) -> bool:
+    """Whether a map of `paper` writes at a pair as this module, and not another one, reads."""
+    if item.written_from is None or item.written_from not in maps:
+        return True
+    written, read = maps[pair].assignment, maps[item.written_from].assignment
+    return written is None or read is None or np.array_equal(written, read)
 
 
 def check_kinds(teacher: Architecture, student: Architecture) -> None:

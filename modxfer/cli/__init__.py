@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from modxfer.cli import align, convert, demo, env, inspect, options
+from modxfer.cli import align, convert, demo, env, inspect, options, pull, push
 from modxfer.cli.errors import INTERRUPTED, USAGE_ERROR, explain_usage
 from modxfer.cli.output import Output
+
+_HUB = "https://huggingface.co"
 
 app = typer.Typer(
     name="modxfer",
@@ -23,6 +25,8 @@ app = typer.Typer(
 app.command("convert", epilog=options.HOW_TO, short_help="Move a module to another base model.")(convert.convert)
 app.add_typer(align.app, name="align")
 app.command("inspect", short_help="Say what a module or a base model is.")(inspect.inspect)
+app.command("pull", short_help="Fetch a module or an alignment map from the Hub.")(pull.pull)
+app.command("push", short_help="Publish a module or an alignment map on the Hub.")(push.push)
 app.command("demo", short_help="Show the whole job on a real base model.")(demo.demo)
 app.command("env", short_help="Say what modxfer runs on.")(env.env)
 
@@ -64,6 +68,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     words = set(arguments[: arguments.index("--")] if "--" in arguments else arguments)
     calm_libraries(os.environ, bars=sys.stderr.isatty() and "--quiet" not in words, debug="--debug" in words)
+    limit_hub(os.environ, offline="--offline" in words)
     try:
         return app(args=list(arguments), prog_name="modxfer", standalone_mode=False) or 0
     except KeyboardInterrupt:
@@ -91,6 +96,23 @@ def calm_libraries(environment: MutableMapping[str, str], *, bars: bool, debug: 
     if not debug:
         environment.setdefault("TRANSFORMERS_VERBOSITY", "error")
         environment.setdefault("DATASETS_VERBOSITY", "error")
+        environment.setdefault("HF_HUB_VERBOSITY", "error")
     if not bars:
         environment.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         environment.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+
+
+def limit_hub(environment: MutableMapping[str, str], *, offline: bool) -> None:
+    """Say how long to wait for the Hub, and whether to ask it at all; what the user has set stays.
+
+    Args:
+        environment: The environment, changed in place; read when `huggingface_hub` is imported.
+        offline: Whether the Hub is not to be asked.
+    """
+    environment.setdefault("MODXFER_HUB_TIMEOUT", "60")
+    if (
+        environment.get("HF_ENDPOINT", _HUB).rstrip("/") != _HUB
+    ):  # the client would send by Xet without asking whether it is there
+        environment.setdefault("HF_HUB_DISABLE_XET", "1")
+    if offline:
+        environment["HF_HUB_OFFLINE"] = "1"

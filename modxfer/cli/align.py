@@ -1,5 +1,6 @@
-"""`modxfer align`: compute, show, list, rm."""
+"""`modxfer align`: compute, show, list, push, pull, rm, prune."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +9,9 @@ import typer
 from modxfer.cli import options
 from modxfer.cli.errors import reporting
 
-app = typer.Typer(help="Compute, show and remove alignment maps.", no_args_is_help=True)
+app = typer.Typer(help="Compute, show, publish, fetch and remove alignment maps.", no_args_is_help=True)
 
-MapArgument = Annotated[str, typer.Argument(metavar="FOLDER|ID", help="A folder, or the start of an id in the store.")]
+MapArgument = Annotated[str, typer.Argument(metavar="MAP", help="A folder, the start of an id in the store, or a Hub id.")]
 
 
 @app.command(epilog=options.HOW_TO, short_help="Compute the map that a conversion would use.")
@@ -28,6 +29,7 @@ def compute(
         typer.Option("--output", metavar="DIR", help="Folder for a copy.  [default: the store only]"),
     ] = None,
     force: options.ForceOption = False,
+    offline: options.OfflineOption = False,
     device: options.DeviceOption = options.Device.AUTO,
     json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -82,14 +84,80 @@ def show(
 def list_(json: options.JsonOption = False, quiet: options.QuietOption = False, debug: options.DebugOption = False) -> None:
     """List the alignment maps in the store."""
     with reporting(json=json, quiet=quiet, debug=debug) as out:
-        from modxfer.cli.alignment_reports import store_table, stored_json
+        from modxfer.cli.alignment_reports import set_aside_json, store_notes, store_table, stored_json
         from modxfer.paths import home
         from modxfer.registry.store import Store
 
-        root = home()
-        stored = list(Store(root).list())
-        values = {"store": str(root), "alignments": [stored_json(item) for item in stored]}
-        out.result(values, store_table(stored) if stored else f"No alignment maps in {root}")
+        store = Store(home())
+        stored, aside = list(store.list()), store.set_aside()
+        values = {
+            "store": str(store.root),
+            "alignments": [stored_json(item) for item in stored],
+            "set_aside": set_aside_json(store.root, aside),
+        }
+        table = store_table(stored, now=time.time()) if stored else f"No alignment maps in {store.root}"
+        out.result(values, table, *store_notes(store.root, stored, aside))
+
+
+@app.command(short_help="Publish an alignment map on the Hub.")
+def push(
+    reference: Annotated[str, typer.Argument(metavar="MAP", help="A folder, or the start of an id in the store.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", help="The Hub id.  [default: yours, named after the pair]", show_default=False),
+    ] = None,
+    licence: options.MapLicenceOption = None,
+    private: options.PrivateOption = False,
+    create_pr: options.CreatePrOption = False,
+    revision: options.BranchOption = "main",
+    message: options.MessageOption = None,
+    parent_commit: options.ParentOption = None,
+    dry_run: options.PushDryRunOption = False,
+    json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Publish an alignment map on the Hub, where those who convert on the same pair find it.
+
+    Prints the address of the commit or the pull request.
+    """
+    with reporting(json=json, quiet=quiet, debug=debug) as out:
+        from modxfer import api
+        from modxfer.cli.hub_reports import show_pushed
+
+        choice = api.PushChoice(
+            name=name or api.usual_map_name(reference),
+            licence=licence,
+            private=private or None,
+            create_pr=create_pr,
+            branch=revision,
+            message=message,
+            parent_commit=parent_commit,
+        )
+        show_pushed(out, api.push_alignment(reference, choice, dry_run=dry_run))
+
+
+@app.command(short_help="Fetch an alignment map from the Hub.")
+def pull(
+    reference: Annotated[str, typer.Argument(metavar="ID[@REVISION]", help="An alignment map on the Hub.")],
+    output: options.CopyOption = None,
+    force: options.ForceOption = False,
+    offline: options.OfflineOption = False,
+    json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Fetch an alignment map, verify it, and keep it in the store, where conversions of its pair find it.
+
+    Prints its id in the store.
+    """
+    with reporting(json=json, quiet=quiet, debug=debug) as out:
+        from modxfer import api
+        from modxfer.cli.hub_reports import pulled_table
+
+        pulled = api.pull_alignment(reference, output=output, force=force)
+        out.note(pulled_table(pulled))
+        out.result(pulled.as_json(), str(pulled.key))
 
 
 @app.command()
@@ -111,3 +179,28 @@ def rm(
             store.remove(key)
         out.note("Nothing was removed: this was a dry run." if dry_run else "Removed:")
         out.result({"id": key, "removed": not dry_run}, key)
+
+
+@app.command(short_help="Remove what was not used for some time.")
+def prune(
+    keep_days: Annotated[
+        float, typer.Option("--keep-days", metavar="N", help="Keep what was used in the last N days.", show_default=False)
+    ],
+    damaged: Annotated[bool, typer.Option("--damaged", help="Only maps set aside as damaged.")] = False,
+    dry_run: options.DryRunOption = False,
+    json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Remove from the store what was not used for N days: maps, damaged ones set aside, hashes, and leftovers."""
+    with reporting(json=json, quiet=quiet, debug=debug) as out:
+        from modxfer.cli.alignment_reports import in_use_warnings, prune_tables, pruned_json
+        from modxfer.paths import home
+        from modxfer.registry.store import Store
+
+        store = Store(home())
+        pruned = store.prune(older_than_days=keep_days, now=time.time(), only_damaged=damaged, dry_run=dry_run)
+        out.warn(in_use_warnings(pruned))
+        out.note("Nothing was removed: this was a dry run. It would be:" if dry_run else "Removed:")
+        values = {"store": str(store.root), **pruned_json(pruned), "dry_run": dry_run}
+        out.result(values, *prune_tables(pruned))

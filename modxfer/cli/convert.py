@@ -28,8 +28,15 @@ def convert(
         Path | None,
         typer.Option("--output", metavar="DIR", help="Folder to write.  [default: MODULE-to-MODEL]"),
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option("--push", metavar="ID", help="Then publish it under this Hub id."),
+    ] = None,
+    licence: options.LicenceOption = None,
+    private: options.PrivateOption = False,
     force: options.ForceOption = False,
     dry_run: options.DryRunOption = False,
+    offline: options.OfflineOption = False,
     device: options.DeviceOption = options.Device.AUTO,
     json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -41,11 +48,13 @@ def convert(
     """
     with reporting(json=json, quiet=quiet, debug=debug) as out:
         from modxfer import api
+        from modxfer.cli.hub_reports import pushed_table
         from modxfer.cli.summary import conversion_summary, how_to_load
 
         choice = api.AlignmentChoice(
-            aligner=align, folder=alignment, corpus=corpus, column=column, tokens=tokens, device=device.value
+            aligner=align, alignment=alignment, corpus=corpus, column=column, tokens=tokens, device=device.value
         )
+        push_to = api.PushChoice(name=push, licence=licence, private=private or None) if push else None
         with out.progress("Aligning", unit="tokens") as report:
             converted = api.convert(
                 module,
@@ -58,6 +67,7 @@ def convert(
                 output=output,
                 force=force,
                 dry_run=dry_run,
+                push_to=push_to,
                 progress=report,
             )
         out.note(conversion_summary(converted))
@@ -66,4 +76,6 @@ def convert(
             out.note("Nothing was written: this was a dry run.")
         else:
             out.note(*how_to_load(converted))
+        if converted.pushed is not None:
+            out.note(*pushed_table(converted.pushed), f"Published: {converted.pushed.url}")
         out.result(converted.as_json(), *([str(converted.output)] if converted.output else []))

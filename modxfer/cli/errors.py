@@ -10,6 +10,7 @@ import typer
 
 from modxfer.cli.output import Output
 from modxfer.errors import ModxferError
+from modxfer.secrets import redact
 
 INTERRUPTED = 130
 
@@ -123,7 +124,7 @@ def reporting(*, json: bool, quiet: bool, debug: bool) -> Iterator[Output]:
             if debug:
                 import traceback
 
-                traceback.print_exception(error, file=sys.stderr)
+                sys.stderr.write(redact("".join(traceback.format_exception(error))))
             output.error(failure.kind, failure.what, failure.do)
             raise typer.Exit(failure.status) from None
 

@@ -12,6 +12,7 @@ def inspect(
     reference: Annotated[
         str, typer.Argument(metavar="MODULE_OR_MODEL", help="A module or a base model: a folder or a Hub id.")
     ],
+    offline: options.OfflineOption = False,
     json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
@@ -19,8 +20,8 @@ def inspect(
     """Say what a module or a base model is: method, sites, shapes, sizes. Reads headers, not weights."""
     with reporting(json=json, quiet=quiet, debug=debug) as out:
         from modxfer.cli.reports import base_tables, module_tables
-        from modxfer.registry.inspection import BaseReport
         from modxfer.registry.inspection import inspect as find_out
+        from modxfer.registry.reports import BaseReport
 
         report = find_out(reference)
         tables = base_tables(report) if isinstance(report, BaseReport) else module_tables(report)

@@ -42,8 +42,8 @@ FromOption = Annotated[
 LayersOption = Annotated[str, typer.Option("--layers", metavar="LAYERS", help="Layer map.")]
 AlignOption = Annotated[str, typer.Option("--align", metavar="ALIGNER", help="How units are matched.")]
 AlignmentOption = Annotated[
-    Path | None,
-    typer.Option("--alignment", metavar="FOLDER", help="Map to use.  [default: stored, else computed]"),
+    str | None,
+    typer.Option("--alignment", metavar="MAP", help="Map to use.  [default: see below]"),
 ]
 CorpusOption = Annotated[
     str | None,
@@ -57,11 +57,40 @@ TokensOption = Annotated[int, typer.Option("--tokens", metavar="N", help="Most m
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where base models run.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Do everything but change files.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Use what is on this machine; ask no Hub.")]
+LicenceOption = Annotated[
+    str | None,
+    typer.Option("--license", metavar="LICENSE", help="Its licence.  [default: the teacher module's]"),
+]
+MapLicenceOption = Annotated[
+    str | None,
+    typer.Option("--license", metavar="LICENSE", help="Its licence.  [default: what its card says]"),
+]
+CopyOption = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="DIR", help="Folder for a copy.  [default: the cache only]"),
+]
+PrivateOption = Annotated[bool, typer.Option("--private", help="Make a new repository private.")]
+NameArgument = Annotated[str, typer.Argument(metavar="ID", help="The Hub id, as in organisation/name; made if there is none.")]
+CreatePrOption = Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of changing the branch.")]
+BranchOption = Annotated[str, typer.Option("--revision", metavar="BRANCH", help="The branch; made if there is none.")]
+MessageOption = Annotated[
+    str | None, typer.Option("--message", metavar="TEXT", help="The commit's message.  [default: says what it is]")
+]
+ParentOption = Annotated[
+    str | None,
+    typer.Option("--parent-commit", metavar="HASH", help="Refuse unless the branch is at this commit."),
+]
+PushDryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show files, sizes and card; change nothing.")]
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
 
 HOW_TO = """LAYERS is skip (the first layer of each block), last, avg, avg-delta, teacher layers as in 0,2,4, or a JSON file.
+
+MAP is a folder, the start of an id in the store (`modxfer align list`) or a Hub id. Without one, in this order: the
+stored map, one that was pulled, one that the owners of module and models (or those in MODXFER_TRUST) publish, a new one.
 
 ALIGNER is auto (it measures, and says why), identity, lsa (one-to-one), paper (lsa at the input) or linear.
 

@@ -1,10 +1,12 @@
-"""The one sink of the command line: results to stdout, everything else to stderr."""
+"""The one sink of the command line: results to stdout, everything else to stderr, and tokens nowhere."""
 
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+from modxfer.secrets import redact
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -58,7 +60,10 @@ class Output:
             *tables: What people see; texts are lines that are never broken.
         """
         if self.json:
-            print(json.dumps(values, ensure_ascii=False, allow_nan=False), file=self.stdout, flush=True)
+            printed = json.dumps(values, ensure_ascii=False, allow_nan=False)
+            if redact(printed) != printed:  # rare, and then text by text, so that it stays JSON
+                printed = json.dumps(_redacted(values), ensure_ascii=False, allow_nan=False)
+            print(printed, file=self.stdout, flush=True)
             return
         self._print(self.stdout, tables)
 
@@ -78,7 +83,7 @@ class Output:
             warnings: Sentences.
         """
         for sentence in warnings:
-            self.note(_labelled("Warning:", "yellow", sentence))
+            self.note(_labelled("Warning:", "yellow", redact(sentence)))
 
     def error(self, kind: str, what: str, do: str) -> None:
         """Print an error: one line on stderr, and with `--json` an object on stdout too.
@@ -89,7 +94,7 @@ class Output:
             do: What to do, one sentence.
         """
         console = self._console(self.stderr)
-        console.print(_labelled("Error:", "bold red", f"{what} {do}"), soft_wrap=True)
+        console.print(_labelled("Error:", "bold red", redact(f"{what} {do}")), soft_wrap=True)
         if self.json:
             self.result({"error": {"type": kind, "what": what, "do": do}})
 
@@ -115,7 +120,7 @@ class Output:
         task = bar.add_task(title, total=None, start=False)
 
         def report(done: int | float, total: int | float, step: str | None = None) -> None:
-            bar.update(task, completed=done, total=total, description=step or title)
+            bar.update(task, completed=done, total=total, description=redact(step or title))
             if not bar.live.is_started:
                 bar.start()
                 bar.start_task(task)
@@ -150,7 +155,7 @@ class Output:
         with console.capture() as captured:
             for item in items:
                 console.print(item, soft_wrap=isinstance(item, str))
-        for line in captured.get().splitlines():
+        for line in redact(captured.get()).splitlines():
             print(line.rstrip(), file=stream)
         stream.flush()
 
@@ -158,6 +163,19 @@ class Output:
         from rich.console import Console
 
         return Console(file=cast("IO[str]", stream), highlight=False, markup=False, emoji=False)
+
+
+def _redacted(value: Any) -> Any:
+    """Hide tokens in every text of plain values."""
+    match value:
+        case str():
+            return redact(value)
+        case Mapping():
+            return {_redacted(key): _redacted(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_redacted(item) for item in value]
+        case _:
+            return value
 
 
 def _labelled(label: str, style: str, sentence: str) -> "RenderableType":

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from modxfer.cli.output import human_size
 from modxfer.cli.tables import facts, grid
-from modxfer.registry.inspection import BaseReport, ModuleReport, PieceReport, header_bytes
+from modxfer.registry.inspection import header_bytes
+from modxfer.registry.reports import BaseReport, ModuleReport, PieceReport
 
 
 def module_tables(report: ModuleReport) -> Iterator[RenderableType]:
@@ -25,7 +26,7 @@ def module_tables(report: ModuleReport) -> Iterator[RenderableType]:
     head = f"{report.head}, {report.labels} labels" if report.head else "none" if report.pieces else ""
     yield facts(
         {
-            "module": str(report.folder),
+            "module": f"{report.repository} at {report.revision}" if report.repository else str(report.folder),
             "name": report.name,
             "format": report.format,
             "method": report.method,
@@ -33,6 +34,8 @@ def module_tables(report: ModuleReport) -> Iterator[RenderableType]:
             "scaling": ", ".join(f"{factor:.4g}" for factor in report.scalings),
             "base model": _base_line(report),
             "data sets": ", ".join(report.datasets),
+            "languages": ", ".join(report.languages),
+            "licence": report.licence or "",
             "head": head,
             "size": f"{len(report.tensors)} tensors, {report.parameters:,} parameters, {human_size(report.size_bytes)}",
         }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 
 from modxfer.cli.tables import facts, layer_means
-from modxfer.registry.inspection import BaseReport, inspect
+from modxfer.registry.card_loading import base_arguments, loading_code
 
 if TYPE_CHECKING:
     from modxfer.alignments.alignment_map import AlignmentMap
@@ -16,12 +16,8 @@ _SOURCES = {
     "identity": "stated, not measured",
     "file": "from the folder named",
     "store": "from the store",
+    "hub": "published",
     "computed": "computed now",
-}
-_TASK_CLASSES = {
-    "TOKEN_CLS": "AutoModelForTokenClassification",
-    "SEQ_CLS": "AutoModelForSequenceClassification",
-    "QUESTION_ANS": "AutoModelForQuestionAnswering",
 }
 
 
@@ -80,7 +76,8 @@ def alignment_line(found: "FoundAlignment") -> str:
     Returns:
         One line.
     """
-    source = f"{_SOURCES[found.source]} ({found.seconds:.1f} s)"
+    origin = f", {found.published['repository']} at {found.published['revision'][:12]}" if found.published else ""
+    source = f"{_SOURCES[found.source]}{origin} ({found.seconds:.1f} s)"
     if found.alignment is None:
         return f"identity, {source}"
     alignment = found.alignment
@@ -127,19 +124,11 @@ def how_to_load(converted: "Converted") -> Iterator[RenderableType]:
     Yields:
         Lines of Python.
     """
-    report = inspect(str(converted.output))
-    if isinstance(report, BaseReport):
-        return
-    student, folder = report.base.name, str(converted.output)
+    student = converted.record["student"]
+    base = base_arguments(converted.student, student["revision"])
     yield "Load it in Python:"
-    if report.format == "adapters":
-        yield f"  model = adapters.AutoAdapterModel.from_pretrained({student!r})"
-        yield f"  model.load_adapter({folder!r}, set_active=True)"
-        return
-    model_class = _TASK_CLASSES.get(report.head or "", "AutoModel")
-    labels = f", num_labels={report.labels}" if report.head in ("TOKEN_CLS", "SEQ_CLS") else ""
-    yield f"  model = transformers.{model_class}.from_pretrained({student!r}{labels})"
-    yield f"  model = peft.PeftModel.from_pretrained(model, {folder!r})"
+    for line in loading_code(converted.record, base=base, place=str(converted.output)):
+        yield f"  {line}".rstrip()
 
 
 def _feed(feed: Iterable[Sequence[Any]]) -> str:

@@ -142,7 +142,9 @@ class ModuleFiles:
         head_config: What `head_config.json` holds, as it is; empty if there is none.
         base: What it says about its base model.
         datasets: The data sets that its card names.
-        tensors: The headers of all its tensors, the head's included.
+        languages: The languages that its card names, as the card writes them.
+        licence: The licence that its card names, as the card writes it; None if it names none, or several.
+        tensors: The headers of all its tensors, the head's included; none of a pickle that is not at hand.
         weight_files: The files that hold the tensors.
     """
 
@@ -154,6 +156,8 @@ class ModuleFiles:
     head_config: Mapping[str, Any]
     base: BaseReference
     datasets: tuple[str, ...]
+    languages: tuple[str, ...] = ()
+    licence: str | None = None
     tensors: tuple[TensorHeader, ...]
     weight_files: tuple[str, ...]
 

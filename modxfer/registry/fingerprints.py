@@ -1,23 +1,36 @@
-"""Fingerprints of base models in folders: hashes of their files, remembered by size and time of change."""
+"""Fingerprints of base models: hashes of their config and weights, remembered by size and time of change."""
 
 import contextlib
+import fnmatch
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from modxfer.alignments.files import hash_file
 from modxfer.errors import ArchitectureError
+from modxfer.paths import write_aside
 
-WEIGHTS = ("*.safetensors", "*.bin")
-_HASHED = ("*.json", "*.txt", "*.model", *WEIGHTS)
-"""What a base model may compute with: configs, tokenizer, weights, whichever of them a library then reads."""
+CONFIG = "config.json"
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+"""The names that `transformers` gives weights, the first that is there; `training_args.bin` is something else."""
+
+
+def choose_weights(names: Iterable[str]) -> list[str]:
+    """Choose the files with a base model's weights: safetensors where there are any, else pickles.
+
+    Args:
+        names: Files of a base model's folder or repository, as paths.
+
+    Returns:
+        The files, sorted; empty if there are none.
+    """
+    here = [name for name in names if "/" not in name]
+    return next((found for pattern in WEIGHTS if (found := sorted(fnmatch.filter(here, pattern)))), [])
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """List the files with a base model's weights: safetensors where there are any, else pickles.
+    """List the files with a base model's weights in a folder.
 
     Args:
         folder: The base model's folder.
@@ -25,14 +38,30 @@ def weight_files(folder: Path) -> list[Path]:
     Returns:
         The files, sorted; empty if there are none.
     """
-    for pattern in WEIGHTS:
-        if found := sorted(folder.glob(pattern)):
-            return found
-    return []
+    return [folder / name for name in choose_weights(path.name for path in folder.iterdir() if path.is_file())]
+
+
+def fingerprint(hashes: Mapping[str, str], *, config: Path) -> str:
+    """Join the hashes of what a base model computes with: its config and its weights.
+
+    What else lies beside them (tokenizer, card) does not change which unit is which, so the same model has one fingerprint in a
+    folder, on the Hub, and at a later commit that only mends the card.
+
+    Args:
+        hashes: Name to sha256 of the files with its weights.
+        config: Its `config.json`.
+
+    Returns:
+        sha256, 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, found in sorted({CONFIG: hash_file(config), **hashes}.items()):
+        digest.update(f"{name}\0{found}\n".encode())
+    return digest.hexdigest()
 
 
 def fingerprint_folder(folder: Path, *, memory: Path) -> str:
-    """Hash what a base model computes with: its config, tokenizer and weights.
+    """Hash what a base model in a folder computes with.
 
     Args:
         folder: The base model's folder.
@@ -49,11 +78,7 @@ def fingerprint_folder(folder: Path, *, memory: Path) -> str:
         raise ArchitectureError(
             f"`{folder}` holds no weights ({' or '.join(WEIGHTS)}).", do="Fetch the base model with its weights."
         )
-    named = sorted({path for pattern in _HASHED for path in folder.glob(pattern)})
-    digest = hashlib.sha256()
-    for path in named:
-        digest.update(f"{path.name}\0{remembered_hash(path, memory=memory)}\n".encode())
-    return digest.hexdigest()
+    return fingerprint({path.name: remembered_hash(path, memory=memory) for path in weights}, config=folder / CONFIG)
 
 
 def remembered_hash(path: Path, *, memory: Path) -> str:
@@ -75,13 +100,5 @@ def remembered_hash(path: Path, *, memory: Path) -> str:
             return str(known["sha256"])
     found = hash_file(path)
     with contextlib.suppress(OSError):
-        _remember(note, json.dumps({**seen, "sha256": found}))
+        write_aside(note, json.dumps({**seen, "sha256": found}))
     return found
-
-
-def _remember(note: Path, text: str) -> None:
-    note.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=note.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(temporary).replace(note)

@@ -1,182 +1,37 @@
 """What a module or a base model is, from its configs and the headers of its files: no weights are read."""
 
+import logging
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
 import ml_dtypes
 import numpy as np
 
-from modxfer.architectures import Architecture, architecture_from_config, read_config
+from modxfer.alignments.files import RECORD
+from modxfer.architectures import Architecture
 from modxfer.converters.formats import inspect_files
-from modxfer.converters.formats.files import read_headers
+from modxfer.converters.formats.files import check_header, read_headers
+from modxfer.converters.formats.needed import needed_files
 from modxfer.converters.formats.reading import PARSERS
 from modxfer.converters.module import Array, BaseReference, Module, ModuleFiles, Place, TensorHeader
-from modxfer.errors import ConversionError, FormatError, UsageError
+from modxfer.errors import ConversionError, FormatError, ModxferError
 from modxfer.paths import home
-from modxfer.registry.fingerprints import weight_files
-from modxfer.registry.hub import fetch
-from modxfer.registry.locate import LocatedBase, locate_base, locate_module
+from modxfer.registry.fingerprints import choose_weights, weight_files
+from modxfer.registry.hub.repositories import Repository, open_repository
+from modxfer.registry.locate import LocatedBase, list_paths, locate_base, locate_module
+from modxfer.registry.reports import BaseReport, ModuleReport, PieceReport, RoleReport, WeightsReport
 from modxfer.registry.store import Store
+
+logger = logging.getLogger(__name__)
 
 _MODULE_CONFIG, _BASE_CONFIG = "adapter_config.json", "config.json"
 _DTYPES: Mapping[str, type] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PieceReport:
-    """One piece of a module.
-
-    Attributes:
-        place: Where it sits: stack, layer and role, or the head's part.
-        stack: The stack of layers; empty outside the layers.
-        layer: Index of the layer; None outside the layers.
-        role: The role, or what stands for it.
-        method: Its kind.
-        reads: The point whose activations it multiplies.
-        writes: The point to whose activations it adds.
-        tensors: Part to shape.
-        scaling: The factor of its update; None for methods that keep none apart.
-        size_bytes: Size of its tensors.
-    """
-
-    place: str
-    stack: str
-    layer: int | None
-    role: str
-    method: str
-    reads: str
-    writes: str
-    tensors: Mapping[str, tuple[int, ...]]
-    scaling: float | None
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleReport:
-    """A module.
-
-    Attributes:
-        folder: Where it lies.
-        format: "peft" or "adapters".
-        method: The kind of module.
-        name: Its name.
-        base: What it says about its base model.
-        datasets: The data sets that its card names.
-        inner_sizes: LoRA ranks or bottleneck widths, each once; empty where the base model is not at hand.
-        scalings: The factors of its updates, each once.
-        pieces: Its pieces; empty where the base model is not at hand.
-        head: Task of its prediction head; None if it has none, or the base model is not at hand.
-        labels: Rows of the head's last layer; None without one.
-        unread: Why there are no pieces; empty where there are.
-        tensors: The tensors' headers.
-        parameters: Number of parameters.
-        size_bytes: Size of all tensors.
-    """
-
-    folder: Path
-    format: str
-    method: str
-    name: str
-    base: BaseReference
-    datasets: tuple[str, ...]
-    inner_sizes: tuple[int, ...]
-    scalings: tuple[float, ...]
-    pieces: tuple[PieceReport, ...]
-    head: str | None
-    labels: int | None
-    unread: str
-    tensors: tuple[TensorHeader, ...]
-    parameters: int
-    size_bytes: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Give it as plain values.
-
-        Returns:
-            JSON values.
-        """
-        return {"kind": "module", **asdict(self), "folder": str(self.folder)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleReport:
-    """One role of a base model's family.
-
-    Attributes:
-        stack: The stack of layers; empty outside the layers.
-        role: The role.
-        path: Its submodule, relative to the layer or to the base model.
-        reads: Width of its input in units.
-        writes: Width of its output in units.
-    """
-
-    stack: str
-    role: str
-    path: str
-    reads: int
-    writes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightsReport:
-    """The files of a base model's weights.
-
-    Attributes:
-        files: Their names.
-        size_bytes: Size of the files.
-        tensors: Number of tensors; None for pickles, which are not opened.
-        parameters: Number of parameters; None for pickles.
-        dtypes: Dtypes of the tensors, as safetensors writes them.
-    """
-
-    files: tuple[str, ...]
-    size_bytes: int
-    tensors: int | None
-    parameters: int | None
-    dtypes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseReport:
-    """A base model.
-
-    Attributes:
-        folder: Where its config lies.
-        name: Folder name or Hub id.
-        revision: Commit hash; None for a folder.
-        family: Its `model_type`.
-        attention: Encoder or decoder.
-        depths: Stack to number of layers.
-        widths: Dimension to width in units.
-        roles: The submodules that modules can be put on, and whose inputs and outputs are sites.
-        weights: Its weights; None if they are not on this machine.
-    """
-
-    folder: Path
-    name: str
-    revision: str | None
-    family: str
-    attention: str
-    depths: Mapping[str, int]
-    widths: Mapping[str, int]
-    roles: tuple[RoleReport, ...]
-    weights: WeightsReport | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Give it as plain values.
-
-        Returns:
-            JSON values.
-        """
-        return {"kind": "base model", **asdict(self), "folder": str(self.folder)}
-
-
 def inspect(reference: str) -> ModuleReport | BaseReport:
-    """Say what a module or a base model is, without reading its weights.
+    """Say what a module or a base model is, without reading its weights: of one on the Hub, only headers are asked for.
 
     Args:
         reference: A folder, or a Hub id with an optional `@revision`.
@@ -187,42 +42,66 @@ def inspect(reference: str) -> ModuleReport | BaseReport:
     Raises:
         UsageError: it is neither a folder nor on the Hub.
         FormatError: it is neither a module nor a base model, or one of its files is damaged.
+        HubError: the Hub refuses or cannot be reached.
         ModxferError: it is of a method or family that modxfer does not know.
     """
-    folder = _configs(reference)
-    if (folder / _BASE_CONFIG).is_file() and not (folder / _MODULE_CONFIG).is_file():
+    paths = list_paths(reference)
+    _check_known(paths, reference)
+    if not needed_files(paths):
         return _report_base(locate_base(reference, memory=Store(home()).hashes))
-    if not list(folder.glob(_MODULE_CONFIG)) + list(folder.glob(f"*/{_MODULE_CONFIG}")):
+    folder = Path(reference).expanduser()
+    if not folder.is_dir():
+        return _report_remote_module(open_repository(reference))
+    located = locate_module(reference)
+    return _report_module(inspect_files(folder), name=located.name if located.revision else None, revision=located.revision)
+
+
+def _check_known(paths: Collection[str], reference: str) -> None:
+    """Refuse what holds neither a module's nor a base model's config."""
+    if RECORD in paths:
+        raise FormatError(f"`{reference}` is an alignment map.", do=f"See it with `modxfer align show {reference}`.")
+    if not needed_files(paths) and _BASE_CONFIG not in paths:
         raise FormatError(
             f"`{reference}` holds no `{_MODULE_CONFIG}` and no `{_BASE_CONFIG}`: it is neither a module nor a base model.",
-            do="Name the folder that `save_pretrained` or `save_adapter` wrote.",
+            do="Name what `save_pretrained` or `save_adapter` wrote.",
         )
-    return _report_module(inspect_files(locate_module(reference).folder))
 
 
-def _configs(reference: str) -> Path:
-    """Find a folder, or fetch the configs of a repository and nothing else."""
-    folder = Path(reference).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.is_file():
-        raise UsageError(f"`{reference}` is a file.", do="Name the folder that holds it.")
-    name, _, revision = reference.partition("@")
-    patterns = (_BASE_CONFIG, _MODULE_CONFIG, f"*/{_MODULE_CONFIG}")
-    return fetch(name, revision=revision or None, patterns=patterns)[0]
+def _report_remote_module(repository: Repository) -> ModuleReport:
+    """Fetch configs and card, and the headers alone of the weights."""
+    needed = needed_files(repository.files)
+    weights = {path for path in needed if PurePosixPath(path).suffix in (".safetensors", ".bin")}
+    folder = repository.fetch(path for path in needed if path not in weights)
+    elsewhere = {PurePosixPath(path).name: _remote_headers(repository, path) for path in weights}
+    return _report_module(inspect_files(folder, elsewhere=elsewhere), name=repository.name, revision=repository.commit)
 
 
-def _report_module(files: ModuleFiles) -> ModuleReport:
+def _remote_headers(repository: Repository, path: str) -> tuple[TensorHeader, ...] | None:
+    """Give the headers of a file that may be far away; None for a pickle that is."""
+    if (cached := repository.cached(path)) is not None:
+        return read_headers(cached)
+    if not path.endswith(".safetensors"):
+        return None
+    return check_header(
+        repository.read_header(path), file=path, file_bytes=repository.files[path].size_bytes, header_bytes=None
+    )
+
+
+def _report_module(files: ModuleFiles, *, name: str | None, revision: str | None) -> ModuleReport:
     module, unread = _sketch(files)
     pieces = tuple(_report_pieces(module)) if module else ()
     scalings = {piece.scaling for piece in pieces if piece.scaling is not None}
     return ModuleReport(
         folder=files.folder,
+        repository=name,
+        revision=revision,
         format=files.format,
         method=files.method,
         name=files.name,
         base=files.base,
         datasets=files.datasets,
+        languages=files.languages,
+        licence=files.licence,
         inner_sizes=_inner_sizes(module) if module else (),
         scalings=tuple(sorted(scalings)),
         pieces=pieces,
@@ -238,6 +117,8 @@ def _report_module(files: ModuleFiles) -> ModuleReport:
 def _sketch(files: ModuleFiles) -> tuple[Module | None, str]:
     """Read a module with empty tensors of the right shapes, or say why that cannot be done."""
     base = _base_at_hand(files.base)
+    if not files.tensors:
+        return None, f"Places are unknown: `{files.weight_files[0]}` is a pickle, and is not looked at from afar."
     if base is None:
         named = f"its base model `{files.base.name}` is not at hand" if files.base.name else "it names no base model"
         return None, f"Places are unknown: {named}."
@@ -254,22 +135,16 @@ def _sketch(files: ModuleFiles) -> tuple[Module | None, str]:
 
 
 def _base_at_hand(base: BaseReference) -> Architecture | None:
-    """Build the structure of a module's base model, if its config is on this machine."""
-    folder = Path(base.name).expanduser() if base.name else None
-    if folder is None:
+    """Build the structure of a module's base model, if its config is on this machine or on the Hub."""
+    if not base.name:
         return None
-    if not (folder / _BASE_CONFIG).is_file():
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
-
-        try:
-            cached = try_to_load_from_cache(base.name, _BASE_CONFIG, revision=base.revision)
-        except HFValidationError:
-            return None
-        if not isinstance(cached, str):
-            return None
-        folder = Path(cached).parent
-    return architecture_from_config(read_config(folder), name=base.name)
+    is_folder = Path(base.name).expanduser().is_dir()
+    reference = base.name if is_folder or base.revision is None else f"{base.name}@{base.revision}"
+    try:
+        return locate_base(reference, memory=Store(home()).hashes).architecture
+    except ModxferError as error:
+        logger.info("%s", error)
+        return None
 
 
 def _report_pieces(module: Module) -> list[PieceReport]:
@@ -324,7 +199,7 @@ def _report_base(base: LocatedBase) -> BaseReport:
             for stack, layer, role, submodule in architecture.roles()
             if not layer
         ),
-        weights=_report_weights(weight_files(base.folder)),
+        weights=_report_remote_weights(base.repository) if base.repository else _report_weights(weight_files(base.folder)),
     )
 
 
@@ -334,9 +209,23 @@ def _report_weights(files: list[Path]) -> WeightsReport | None:
     headers = None
     if all(path.suffix == ".safetensors" for path in files):
         headers = [header for path in files for header in read_headers(path)]
+    return _weights_report((path.name for path in files), sum(path.stat().st_size for path in files), headers)
+
+
+def _report_remote_weights(repository: Repository) -> WeightsReport | None:
+    """Ask for the headers of a base model's weights, which are as many requests as there are files."""
+    names = choose_weights(repository.files)
+    if not names:
+        return None
+    found = [_remote_headers(repository, name) for name in names]
+    headers = [header for each in found for header in each or ()] if all(each is not None for each in found) else None
+    return _weights_report(names, sum(repository.files[name].size_bytes for name in names), headers)
+
+
+def _weights_report(names: Iterable[str], size_bytes: int, headers: list[TensorHeader] | None) -> WeightsReport:
     return WeightsReport(
-        files=tuple(path.name for path in files),
-        size_bytes=sum(path.stat().st_size for path in files),
+        files=tuple(names),
+        size_bytes=size_bytes,
         tensors=None if headers is None else len(headers),
         parameters=None if headers is None else sum(math.prod(header.shape) for header in headers),
         dtypes=tuple(sorted({header.dtype for header in headers or []})),

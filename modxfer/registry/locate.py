@@ -1,5 +1,9 @@
 """Finding modules and base models: a folder on this machine, else a repository on the Hub."""
 
+import fnmatch
+import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,34 +11,52 @@ from pathlib import Path
 from modxfer.alignments.alignment_map import BaseRecord
 from modxfer.alignments.compute import BaseModel
 from modxfer.architectures import Architecture, architecture_from_config, read_config
-from modxfer.errors import ArchitectureError, UsageError
-from modxfer.registry.fingerprints import fingerprint_folder, weight_files
-from modxfer.registry.hub import fetch
+from modxfer.converters.formats.files import read_card
+from modxfer.converters.formats.needed import needed_files
+from modxfer.errors import ArchitectureError, FormatError, UsageError
+from modxfer.registry.fingerprints import (
+    CONFIG,
+    choose_weights,
+    fingerprint,
+    fingerprint_folder,
+    remembered_hash,
+    weight_files,
+)
+from modxfer.registry.hub.repositories import Repository, open_repository
+from modxfer.registry.origin import read_origin
 
-CONFIG_FILES = ("config.json",)
-BASE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
-PICKLES = ("pytorch_model*.bin",)
-"""Fetched only from a repository without safetensors; `transformers` reads them with the restricted unpickler."""
-MODULE_FILES = ("*.json", "*.safetensors", "*.bin", "README.md")
+_BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model")
+"""What `transformers` may read beside the weights: configs, tokenizer, the index of shards."""
 
 
 @dataclass(frozen=True)
 class LocatedBase:
-    """A base model whose config is at hand; its weights are fetched and hashed only when something needs them.
+    """A base model whose config is at hand; its weights are fetched only when something has to run it.
 
     Attributes:
         reference: What the user typed.
         name: What to call it in records: the folder's name, or the Hub id.
-        revision: Commit hash; None for a folder.
         folder: Where its config lies.
         memory: Where hashes of its files are remembered.
+        repository: Where it comes from; None for a folder.
     """
 
     reference: str
     name: str
-    revision: str | None
     folder: Path
     memory: Path
+    repository: Repository | None = None
+
+    @property
+    def revision(self) -> str | None:
+        """Commit hash; None for a folder."""
+        return self.repository.commit if self.repository else None
+
+    @property
+    def licence(self) -> str | None:
+        """What its card says; None if it says nothing."""
+        found = self.repository.licence if self.repository else read_card(self.folder).get("license")
+        return found if isinstance(found, str) else None
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -44,18 +66,28 @@ class LocatedBase:
     @property
     def has_weights(self) -> bool:
         """Whether it can be fingerprinted and run."""
-        return self.revision is not None or bool(weight_files(self.folder))
+        return bool(choose_weights(self.repository.files) if self.repository else weight_files(self.folder))
 
     @cached_property
     def record(self) -> BaseRecord:
-        """What to write down of it."""
-        fingerprint = self.revision or fingerprint_folder(self.folder, memory=self.memory)
-        return BaseRecord(
-            name=self.name,
-            revision=self.revision,
-            fingerprint=fingerprint,
-            model_type=self.architecture.model_type,
+        """What to write down of it; of one on the Hub no weights are fetched for this."""
+        found = (
+            self._fingerprint_remote(self.repository)
+            if self.repository
+            else fingerprint_folder(self.folder, memory=self.memory)
         )
+        return BaseRecord(name=self.name, revision=self.revision, fingerprint=found, model_type=self.architecture.model_type)
+
+    @cached_property
+    def text_reading(self) -> str:
+        """Hash of what lies beside the weights: the tokenizer is there, and decides which tokens match. Nothing is fetched."""
+        if self.repository is None:
+            paths = {path for pattern in _BESIDE_WEIGHTS for path in self.folder.glob(pattern)}
+            hashes = {path.name: remembered_hash(path, memory=self.memory) for path in paths}
+        else:
+            files = self.repository.files
+            hashes = {name: files[name].sha256 or files[name].git_hash for name in _beside_weights(files)}
+        return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
     def with_weights(self) -> BaseModel:
         """Fetch its weights and tokenizer, if they are not here.
@@ -64,11 +96,26 @@ class LocatedBase:
             The base model, ready to be run.
         """
         folder = self.folder
-        if self.revision is not None:
-            folder, _ = fetch(self.name, revision=self.revision, patterns=BASE_FILES)
-            if not weight_files(folder):
-                folder, _ = fetch(self.name, revision=self.revision, patterns=(*BASE_FILES, *PICKLES))
+        if self.repository is not None:
+            files = self.repository.files
+            folder = self.repository.fetch(dict.fromkeys([CONFIG, *_beside_weights(files), *choose_weights(files)]))
         return BaseModel(folder=folder, architecture=self.architecture, record=self.record)
+
+    def _fingerprint_remote(self, repository: Repository) -> str:
+        """Take the hashes of large files from the Hub, and fetch only what is so small that it has none there."""
+        weights = choose_weights(repository.files)
+        if not weights:
+            raise ArchitectureError(f"`{self.name}` holds no weights.", do="Give a base model that has some.")
+        hashes = {}
+        for name in weights:
+            known = repository.files[name].sha256
+            hashes[name] = known or remembered_hash(repository.fetch([name]) / name, memory=self.memory)
+        return fingerprint(hashes, config=self.folder / CONFIG)
+
+
+def _beside_weights(paths: Iterable[str]) -> list[str]:
+    here = [path for path in paths if "/" not in path]
+    return [path for pattern in _BESIDE_WEIGHTS for path in fnmatch.filter(here, pattern)]
 
 
 def locate_base(reference: str, *, memory: Path) -> LocatedBase:
@@ -82,20 +129,60 @@ def locate_base(reference: str, *, memory: Path) -> LocatedBase:
         The base model, of which no more than the config was fetched.
 
     Raises:
-        ArchitectureError: a folder of that name holds no config.
+        ArchitectureError: there is no config.
         UsageError: it is neither a folder nor on the Hub.
+        HubError: the Hub refuses or cannot be reached.
     """
     folder = Path(reference).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ArchitectureError(
-                f"`{reference}` holds no `config.json`, so it is not a base model.",
-                do="Name the folder that `save_pretrained` wrote.",
-            )
-        return LocatedBase(reference=reference, name=folder.resolve().name, revision=None, folder=folder, memory=memory)
-    name, _, revision = reference.partition("@")
-    fetched, commit = fetch(name, revision=revision or None, patterns=CONFIG_FILES)
-    return LocatedBase(reference=reference, name=name, revision=commit, folder=fetched, memory=memory)
+    is_folder = folder.is_dir()
+    repository = None if is_folder else open_repository(reference)
+    if not ((folder / CONFIG).is_file() if repository is None else CONFIG in repository.files):
+        raise ArchitectureError(
+            f"`{reference}` holds no `{CONFIG}`, so it is not a base model.",
+            do="Name the folder that `save_pretrained` wrote." if is_folder else "Give the Hub id of a base model.",
+        )
+    if repository is None:
+        return LocatedBase(reference=reference, name=folder.resolve().name, folder=folder, memory=memory)
+    folder = repository.fetch([CONFIG])
+    return LocatedBase(reference=reference, name=repository.name, folder=folder, memory=memory, repository=repository)
+
+
+def is_base_model(reference: str) -> bool:
+    """Say whether a folder or a repository holds a base model, and no module.
+
+    Args:
+        reference: A folder, or a Hub id with an optional `@revision`.
+
+    Returns:
+        Whether its config is one of a base model.
+
+    Raises:
+        UsageError: it is neither a folder nor on the Hub.
+        HubError: the Hub refuses or cannot be reached.
+    """
+    paths = list_paths(reference)
+    return CONFIG in paths and not needed_files(paths)
+
+
+def list_paths(reference: str) -> set[str]:
+    """List the files of a folder, as far as modules and base models use them, or of a repository.
+
+    Args:
+        reference: A folder, or a Hub id with an optional `@revision`.
+
+    Returns:
+        Their paths in it.
+
+    Raises:
+        UsageError: it is a file, or neither a folder nor on the Hub.
+        HubError: the Hub refuses or cannot be reached.
+    """
+    folder = Path(reference).expanduser()
+    if folder.is_file():
+        raise UsageError(f"`{reference}` is a file.", do="Name the folder that holds it.")
+    if not folder.is_dir():
+        return set(open_repository(reference).files)
+    return {path.relative_to(folder).as_posix() for path in [*folder.glob("*"), *folder.glob("*/*")]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,17 +191,19 @@ class LocatedModule:
 
     Attributes:
         name: What to call it in records: the folder's name, or the Hub id.
-        revision: Commit hash; None for a folder.
+        revision: Commit hash; None for a folder that did not come from the Hub.
         folder: Where its files lie.
+        files: Its files, as paths in that folder; empty for a folder that did not come from the Hub.
     """
 
     name: str
     revision: str | None
     folder: Path
+    files: tuple[str, ...] = ()
 
 
 def locate_module(reference: str) -> LocatedModule:
-    """Find a module.
+    """Find a module, and fetch it if it is on the Hub: its configs, card and weights, nothing else.
 
     Args:
         reference: A folder, or a Hub id with an optional `@revision`.
@@ -124,12 +213,22 @@ def locate_module(reference: str) -> LocatedModule:
 
     Raises:
         UsageError: it is neither a folder nor on the Hub.
+        FormatError: the repository holds no module.
+        HubError: the Hub refuses or cannot be reached.
     """
     folder = Path(reference).expanduser()
     if folder.is_dir():
+        origin = read_origin(folder)
+        if origin is not None:
+            return LocatedModule(name=origin.repository, revision=origin.revision, folder=folder, files=tuple(origin.files))
         return LocatedModule(name=folder.resolve().name, revision=None, folder=folder)
     if folder.is_file():
         raise UsageError(f"`{reference}` is a file, not a module.", do="Name the folder that holds it.")
-    name, _, revision = reference.partition("@")
-    fetched, commit = fetch(name, revision=revision or None, patterns=MODULE_FILES)
-    return LocatedModule(name=name, revision=commit, folder=fetched)
+    repository = open_repository(reference)
+    needed = needed_files(repository.files)
+    if not needed:
+        raise FormatError(
+            f"`{repository.name}` holds no `adapter_config.json`, so it is no module.",
+            do=f"Give the id of a module{'; this is a base model' if CONFIG in repository.files else ''}.",
+        )
+    return LocatedModule(name=repository.name, revision=repository.commit, folder=repository.fetch(needed), files=needed)

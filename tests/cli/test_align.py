@@ -1,8 +1,9 @@
-"""`modxfer align`: compute, show, list, rm."""
+"""`modxfer align`: compute, show, list, rm, prune."""
 
 import builtins
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import Result
 
 from modxfer.alignments.files import read_alignment
+from modxfer.registry.store import Store
 from tests.cli.conftest import World
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -133,3 +135,136 @@ def test_list_shows_damage(computed: dict[str, Any], call: Callable[..., Result]
     assert "damaged" in call("align", "list").stdout
     done = call("align", "show", computed["id"])
     assert (done.exit_code, "is damaged" in done.stderr) == (1, True)
+
+
+def stored_folder(key: str) -> Path:
+    """Give the folder of a stored map."""
+    return Path(os.environ["MODXFER_HOME"]) / "alignments" / key
+
+
+def flip_a_byte(folder: Path) -> None:
+    """Change one byte of a map's tensors."""
+    path = folder / "alignment.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def age(folder: Path, days: float) -> None:
+    """Let a map look as if it was last used some days ago."""
+    os.utime(folder, (time.time() - days * 86_400,) * 2)
+
+
+def test_a_damaged_map_is_reported_and_rebuilt(world: World, call: Callable[..., Result], computed: dict[str, Any]) -> None:
+    """One changed byte: list says so, a conversion says so, computes again, and the map has the bytes that it had."""
+    folder = stored_folder(computed["id"])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    flip_a_byte(folder)
+    page = call("align", "list").stdout
+    assert f"Damaged: {folder.name[:12]}." in page
+    assert f"{folder.name[:12]}  damaged " in page
+    assert "`modxfer align rm ID` removes it" in page
+
+    words = ["convert", world.module, "--to", world.student, "--align", "lsa", "--tokens", 300, "--dry-run", "--json"]
+    done = call(*words)
+    assert json.loads(done.stdout)["alignment"]["source"] == "computed"
+    said = " ".join(done.stderr.split())  # a long path may be broken anywhere, so only what comes after it is looked for
+    assert "is damaged: its sha256 is not the one that `alignment.json` says." in said
+    assert "It was moved to" in said
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert json.loads(call(*words).stdout)["alignment"]["source"] == "store"
+
+    listed = json.loads(call("align", "list", "--json").stdout)
+    assert [item["damaged"] for item in listed["alignments"]] == [False]
+    (aside,) = listed["set_aside"]["maps"]
+    assert (aside["id"], aside["size_bytes"]) == (folder.name, sum(map(len, before.values())))
+    page = call("align", "list").stdout
+    assert "Damaged:" not in page
+    assert "Set aside earlier: 1 damaged map, " in page
+    assert call("align", "prune", "--damaged", "--keep-days", 0).exit_code == 0  # as the page says
+    assert "Set aside" not in call("align", "list").stdout
+    assert call("align", "show", folder.name).exit_code == 0
+
+
+def test_rm_removes_a_damaged_map(call: Callable[..., Result], computed: dict[str, Any]) -> None:
+    """What cannot be read can be removed by its id."""
+    flip_a_byte(stored_folder(computed["id"]))
+    assert call("align", "rm", computed["id"][:12]).exit_code == 0
+    assert json.loads(call("align", "list", "--json").stdout)["alignments"] == []
+
+
+def test_list_says_when_a_map_was_used_and_where_it_is_from(call: Callable[..., Result], computed: dict[str, Any]) -> None:
+    """Last use is a date and a number of days, which showing the map leaves alone; a fetched map names its repository."""
+    key, folder = computed["id"], stored_folder(computed["id"])
+    assert "today" in call("align", "list").stdout
+    age(folder, 3.5)
+    used = folder.stat().st_mtime
+    assert call("align", "show", key).exit_code == 0
+    page = call("align", "list").stdout
+    assert time.strftime("%Y-%m-%d", time.localtime(used)) in page
+    assert "3 days ago" in " ".join(page.split())
+    assert "computed here" in " ".join(page.split())
+    (listed,) = json.loads(call("align", "list", "--json").stdout)["alignments"]
+    assert (listed["used"], listed["origin"]) == (used, None)
+    assert listed["size_bytes"] == sum(path.stat().st_size for path in folder.iterdir())
+
+    origin = {"repository": "org/map", "revision": "0123456" + "f" * 33}
+    Store(folder.parent.parent).add("ab" * 32, read_alignment(folder), origin=origin)
+    page = call("align", "list").stdout
+    assert max(len(line) for line in page.splitlines()) <= 80
+    assert "org/map@0123456" in page.replace("\n", "").replace(" ", "")
+    fetched = json.loads(call("align", "list", "--json").stdout)["alignments"]
+    assert [item["origin"] for item in fetched if item["id"] == "ab" * 32] == [origin]
+
+
+def test_a_conversion_is_a_use(world: World, call: Callable[..., Result], computed: dict[str, Any]) -> None:
+    """Converting with a stored map makes it recent, so that pruning leaves it."""
+    age(stored_folder(computed["id"]), 40)
+    words = ["convert", world.module, "--to", world.student, "--align", "lsa", "--tokens", 300, "--dry-run", "--json"]
+    assert json.loads(call(*words).stdout)["alignment"]["source"] == "store"
+    pruned = json.loads(call("align", "prune", "--keep-days", 1, "--json").stdout)
+    assert [item for item in pruned["removed"] if item["kind"] == "map"] == []
+
+
+def test_prune_removes_what_is_old(call: Callable[..., Result], computed: dict[str, Any]) -> None:
+    """A dry run says what would go and leaves it; then it goes, and its size is what was freed."""
+    key, folder = computed["id"], stored_folder(computed["id"])
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    kept = json.loads(call("align", "prune", "--keep-days", 10, "--json").stdout)
+    assert [item for item in kept["removed"] if item["kind"] == "map"] == []
+    age(folder, 11)
+    told = json.loads(call("align", "prune", "--keep-days", 10, "--dry-run", "--json").stdout)
+    assert (told["dry_run"], folder.is_dir()) == (True, True)
+    assert {"kind": "map", "id": key, "path": str(folder), "size_bytes": size} in told["removed"]
+    done = call("align", "prune", "--keep-days", 10)
+    assert (done.exit_code, folder.exists()) == (0, False)
+    row = next(line for line in done.stdout.splitlines() if line.startswith("alignment map"))
+    assert key[:12] in row
+    assert done.stdout.splitlines()[-1].endswith("in all")
+    assert call("align", "prune", "--keep-days", 10).stdout == "Nothing\n"
+
+
+def test_prune_zero_removes_all(call: Callable[..., Result], computed: dict[str, Any]) -> None:
+    """With no days to keep, nothing stays: maps, damaged ones, hashes, locks."""
+    store = Path(os.environ["MODXFER_HOME"])
+    time.sleep(0.01)  # what was written this very moment is not older than now
+    call("align", "prune", "--keep-days", 0)
+    assert [path for path in store.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--keep-days", "-1"], "`--keep-days -1` is no number of days"),
+        (["--keep-days", "soon"], "--keep-days"),
+        ([], "--keep-days"),
+    ],
+)
+def test_prune_wants_a_number_of_days(
+    call: Callable[..., Result], computed: dict[str, Any], words: list[str], said: str
+) -> None:
+    """Without one, or with a negative one, nothing is removed and the exit status is 2."""
+    done = call("align", "prune", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert stored_folder(computed["id"]).is_dir()

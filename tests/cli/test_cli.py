@@ -26,6 +26,7 @@ COMMANDS = (
     ["align", "show"],
     ["align", "list"],
     ["align", "rm"],
+    ["align", "prune"],
     ["inspect"],
     ["demo"],
     ["env"],

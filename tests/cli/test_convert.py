@@ -16,7 +16,7 @@ from tests.cli.conftest import VOCABULARY, World, save_module
 FEW = ("--tokens", 300)
 KEYS = {
     "output", "format", "method", "teacher", "student", "layers", "alignment", "tensors", "head", "dropped",
-    "approximated", "warnings", "seconds",
+    "approximated", "warnings", "pushed", "seconds",
 }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_convert_says_what_it_did(world: World, call: Callable[..., Result]) -> 
         "10 converted",
         "encoder 1, encoder 3",
         "num_labels=5)",
-        "PeftModel.from_pretrained(model, 'ner-module-to-tiny-student')",
+        'PeftModel.from_pretrained(model, "ner-module-to-tiny-student")',
     ):
         assert part in text, part
     assert [line for line in lines if len(line) > 80 and not line.startswith("  model =")] == []
@@ -93,7 +93,7 @@ def test_convert_to_the_other_format(world: World, call: Callable[..., Result]) 
     words = ["convert", world.module, "--to", world.twin, "--align", "identity", "--format", "adapters"]
     done = call(*words, "--output", "out", "--json")
     assert json.loads(done.stdout)["format"] == "adapters"
-    assert "load_adapter('out', set_active=True)" in done.stderr
+    assert 'load_adapter("out", set_active=True, use_safetensors=True)' in done.stderr
 
 
 def refuse(done: Result, status: int, *parts: str) -> None:

@@ -77,3 +77,27 @@ def test_reporting_quiet_prints_errors_only(capsys: pytest.CaptureFixture[str]) 
         out.warn(["a warning"])
         out.result({}, "a/folder")
     assert capsys.readouterr() == ("a/folder\n", "")
+
+
+TOKEN = "hf_" + "sEcReT1" * 5
+
+
+def fail(error: Exception) -> None:
+    """Raise an error with a cause."""
+    try:
+        raise KeyError(f"Bearer {TOKEN}")
+    except KeyError as cause:
+        raise error from cause
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("error", [ValueError(f"sent {TOKEN}"), FormatError(f"`{TOKEN}` is no file.", do=f"Drop {TOKEN}.")])
+def test_no_error_shows_a_token(capsys: pytest.CaptureFixture[str], error: Exception, debug: bool) -> None:
+    """Neither the line, the JSON, nor the traceback with all its causes."""
+    with pytest.raises(typer.Exit), reporting(json=True, quiet=False, debug=debug):
+        fail(error)
+    printed = capsys.readouterr()
+    assert "***" in json.loads(printed.out)["error"]["what"]
+    assert "***" in printed.err.splitlines()[-1]
+    assert ("KeyError: 'Bearer ***'" in printed.err) == debug
+    assert TOKEN not in printed.out + printed.err

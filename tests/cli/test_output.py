@@ -1,9 +1,11 @@
 """The sink, and the tables."""
 
 import io
+import json
 from typing import Any
 
 import pytest
+from rich.table import Table
 
 from modxfer.alignments.alignment_map import AlignmentMap, BaseRecord, CorpusRecord, SitePair, SiteScore
 from modxfer.architectures import Point, Side, Site
@@ -118,6 +120,35 @@ def test_demo_rows_become_one_table() -> None:
     output.result({}, rows_table(rows))
     teacher = next(line for line in printed(output).splitlines() if "teacher" in line)
     assert teacher.split() == ["lora", "teacher", "own", "90", "91.3"]
+
+
+TOKEN = "hf_" + "sEcReT1" * 5
+
+
+def test_nothing_that_is_printed_shows_a_token() -> None:
+    """Results, tables, notes, warnings, errors, steps and bars alike."""
+    stderr = Terminal()
+    output = make_output(stderr)
+    table = Table()
+    table.add_column("file")
+    table.add_row(TOKEN)
+    output.result({}, f"a/{TOKEN}", table)
+    output.note(f"note {TOKEN}", table)
+    output.warn([f"warning {TOKEN}"])
+    output.error("HubError", f"What {TOKEN}.", f"Do {TOKEN}.")
+    with output.progress(f"bar {TOKEN}") as report:
+        report(1, 2)
+        report(2, 2, f"step {TOKEN}")
+    everything = printed(output) + stderr.getvalue()
+    assert "sEcReT" not in everything
+    assert everything.count("***") >= 9
+
+
+def test_json_without_a_token_stays_json() -> None:
+    """A text that is hidden is one text of the object, however deep, and the rest is as it was."""
+    output = Output(json=True, quiet=False, debug=False, stdout=io.StringIO(), stderr=io.StringIO())
+    output.result({"a": [{"url": f'https://me:pass"word@{TOKEN}/x'}, 1, None, 0.5, True], TOKEN: "é"})
+    assert json.loads(printed(output)) == {"a": [{"url": "https://***@***/x"}, 1, None, 0.5, True], "***": "é"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 
 from modxfer.converters.module import TensorHeader
 from modxfer.errors import ConversionError, UsageError
-from modxfer.registry.inspection import BaseReport, ModuleReport, header_bytes, inspect
+from modxfer.registry.inspection import header_bytes, inspect
+from modxfer.registry.reports import BaseReport, ModuleReport
 from tests.builders import make_peft_module, tiny_config, tiny_model
 
 

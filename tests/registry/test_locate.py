@@ -49,7 +49,7 @@ def test_a_folder_without_a_config_is_no_base_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        ("acme/not-cached", "`acme/not-cached` is no folder here, and could not be had from the Hub"),
+        ("acme/not-cached", "`acme/not-cached` is no folder here and not on the Hub"),
         ("acme/not-cached@v2", "`acme/not-cached` at `v2` is no folder here"),
         ("not/a/hub/id", "no id that the Hub could have"),
         ("../missing", "no id that the Hub could have"),
@@ -57,7 +57,7 @@ def test_a_folder_without_a_config_is_no_base_model(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_nowhere_is_a_usage_error(name: str, wrong: str, tmp_path: Path) -> None:
-    """A name that is no folder and not in the cache, with no network, is refused with the name."""
+    """A name that is no folder and on no Hub, is refused with the name."""
     with pytest.raises(UsageError, match=wrong):
         locate_module(name)
     with pytest.raises(UsageError, match=wrong):

@@ -107,6 +107,62 @@ def test_list_resolve_and_remove(tmp_path: Path) -> None:
         store.remove(KEY)
 
 
+def test_a_map_says_where_it_was_fetched_from(tmp_path: Path) -> None:
+    """The origin that was given is listed; without one the map was computed here; one that cannot be read is neither."""
+    store = Store(tmp_path)
+    origin = {"repository": "org/map", "revision": "ab" * 20}
+    store.add(KEY, example(), origin=origin)
+    folder = store.add(OTHER, example())
+    assert [stored.origin for stored in store.list()] == [origin, None]
+    assert store.find(KEY) is not None
+    for content in (b"", b"[]", b"\xff", b"{", b"5"):
+        (folder / "origin.json").write_bytes(content)
+        assert [stored.origin for stored in store.list()] == [origin, {}]
+    (folder / "origin.json").write_text('{"repository": "org/map", "revision": 5, "files": {}}')
+    assert [stored.origin for stored in store.list()] == [origin, {"repository": "org/map"}]
+    assert all(stored.alignment for stored in store.list())
+    store.add(KEY, example())
+    assert next(store.list()).origin is None
+
+
+def test_a_map_under_a_wrong_key_is_listed_as_damaged(tmp_path: Path) -> None:
+    """What a conversion would not use is not listed as if it would."""
+    store = Store(tmp_path)
+    store.add(KEY, example()).rename(tmp_path / "alignments" / OTHER)
+    assert [(stored.key, stored.alignment) for stored in store.list()] == [(OTHER, None)]
+
+
+def test_a_file_in_the_place_of_a_map_is_listed_and_removed(tmp_path: Path) -> None:
+    """Whatever lies under a key can be seen and removed."""
+    store = Store(tmp_path)
+    (tmp_path / "alignments").mkdir()
+    (tmp_path / "alignments" / KEY).write_bytes(b"12345")
+    assert [(stored.alignment, stored.size_bytes) for stored in store.list()] == [(None, 5)]
+    store.remove(KEY)
+    assert list(store.list()) == []
+
+
+def test_a_damaged_map_can_be_removed(tmp_path: Path) -> None:
+    """Removing needs nothing of a map but its folder, and leaves nothing, set aside or hidden."""
+    store = Store(tmp_path)
+    (store.add(KEY, example()) / "alignment.json").write_bytes(b"{")
+    store.remove(KEY)
+    assert list((tmp_path / "alignments").iterdir()) == []
+    assert store.set_aside() == ()
+
+
+def test_what_was_set_aside_is_listed_with_its_size(tmp_path: Path) -> None:
+    """Each damaged map that was moved away is there with its key and its bytes, however often that happened."""
+    store = Store(tmp_path)
+    for key in (KEY, OTHER, KEY):
+        (store.add(key, example()) / "alignment.json").write_bytes(b"{")
+        assert store.find(key) is None
+    aside = store.set_aside()
+    assert [(item.kind, item.key) for item in aside] == [("damaged", KEY), ("damaged", KEY), ("damaged", OTHER)]
+    for item in aside:
+        assert item.size_bytes == sum(path.stat().st_size for path in item.path.iterdir()) > 100
+
+
 def test_using_a_map_makes_it_recent(tmp_path: Path) -> None:
     """The time of last use is that of the last find."""
     import os
@@ -114,8 +170,15 @@ def test_using_a_map_makes_it_recent(tmp_path: Path) -> None:
     store = Store(tmp_path)
     os.utime(store.add(KEY, example()), (1, 1))
     assert next(store.list()).used == 1
-    store.find(KEY)
-    assert next(store.list()).used > 1e9
+    assert next(store.list()).used == 1
+    assert store.find(KEY, is_use=False) is not None
+    assert next(store.list()).used == 1
+    for use in (store.find, store.mark_used, lambda key: store.find_or_compute(key, example)):
+        os.utime(tmp_path / "alignments" / KEY, (1, 1))
+        use(KEY)
+        assert next(store.list()).used > 1e9
+    store.mark_used(OTHER)
+    assert [stored.key for stored in store.list()] == [KEY]
 
 
 def test_a_store_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

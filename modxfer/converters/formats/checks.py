@@ -1,6 +1,7 @@
 """Small checks that every format shares, and the sentences they fail with."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,21 @@ FLOATING = frozenset(np.dtype(name) for name in (np.float64, np.float32, np.floa
 
 FETCH_AGAIN = "Fetch the module again, or ask whoever made it."
 """What to do about a file that is damaged."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
+
+
+def is_hub_id(name: str) -> bool:
+    """Say whether a name can be that of a repository on the Hub, and so is no path of one machine.
+
+    Args:
+        name: Any text.
+
+    Returns:
+        Whether it is one or two words of letters, digits, "_", "-" and ".", and no word is only dots.
+    """
+    words = name.split("/")
+    return len(words) <= 2 and all(_HUB_ID.fullmatch(word) for word in words)
 
 
 def listing(names: Iterable[object], *, most: int = 8) -> str:

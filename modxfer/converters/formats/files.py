@@ -8,7 +8,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import ml_dtypes
@@ -150,6 +150,34 @@ def read_card(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def check_header(
+    content: Mapping[str, Any], *, file: str, file_bytes: int, header_bytes: int | None
+) -> tuple[TensorHeader, ...]:
+    """Check what a safetensors header says against the size of its file, wherever that lies.
+
+    Args:
+        content: The parsed header: key to `dtype`, `shape` and `data_offsets`; `__metadata__` is passed over.
+        file: The file's path, for messages; the headers keep its last part.
+        file_bytes: Size of the whole file.
+        header_bytes: Size of the header alone; None where whoever parsed it did not say, and then the file may be longer than
+            the tensors need, but not shorter.
+
+    Returns:
+        The tensors' headers, in order of their keys.
+
+    Raises:
+        FormatError: a tensor lies outside the file, over another one or apart from it, or in a space that does not fit it.
+    """
+    _check_sizes(file, file_bytes, header_bytes)
+    entries = {key: entry for key, entry in content.items() if key != "__metadata__"}
+    needed = _check_offsets(entries, file=file)
+    _check_end(needed, file=file, file_bytes=file_bytes, header_bytes=header_bytes)
+    return tuple(
+        TensorHeader(file=PurePath(file).name, key=key, dtype=entry["dtype"], shape=tuple(entry["shape"]))
+        for key, entry in sorted(entries.items())
+    )
+
+
 def _safetensors_headers(path: Path) -> tuple[TensorHeader, ...]:
     """Parse a safetensors header and check it against the file's size."""
     try:
@@ -157,23 +185,23 @@ def _safetensors_headers(path: Path) -> tuple[TensorHeader, ...]:
         with path.open("rb") as file:
             start = file.read(8)
             header_bytes = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
-            if not 2 <= header_bytes <= min(_LARGEST_HEADER_BYTES, file_bytes - 8):
-                raise FormatError(
-                    f"`{path}` has {file_bytes} bytes and says that its header has {header_bytes}: it is cut "
-                    "off, or no safetensors file.",
-                    do=FETCH_AGAIN,
-                )
+            _check_sizes(str(path), file_bytes, header_bytes)
             content = json.loads(file.read(header_bytes).decode(), object_pairs_hook=_unique)
     except (OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise FormatError(f"Cannot read the header of `{path}`: {error}.", do=FETCH_AGAIN) from error
     if not isinstance(content, dict):
         raise FormatError(f"The header of `{path}` is no JSON object.", do=FETCH_AGAIN)
-    content.pop("__metadata__", None)
-    _check_offsets(content, data_bytes=file_bytes - 8 - header_bytes, path=path)
-    return tuple(
-        TensorHeader(file=path.name, key=key, dtype=entry["dtype"], shape=tuple(entry["shape"]))
-        for key, entry in sorted(content.items())
-    )
+    return check_header(content, file=str(path), file_bytes=file_bytes, header_bytes=header_bytes)
+
+
+def _check_sizes(file: str, file_bytes: int, header_bytes: int | None) -> None:
+    """Refuse a header of a length that the file cannot hold, before anything of that length is read."""
+    if header_bytes is not None and not 2 <= header_bytes <= min(_LARGEST_HEADER_BYTES, file_bytes - 8):
+        raise FormatError(
+            f"`{file}` has {file_bytes} bytes and says that its header has {header_bytes}: it is cut "
+            "off, or no safetensors file.",
+            do=FETCH_AGAIN,
+        )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -184,40 +212,50 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _check_offsets(content: Mapping[str, Any], *, data_bytes: int, path: Path) -> None:
-    """Refuse tensors outside the file, over each other, apart, or in a space that does not fit."""
+def _check_offsets(entries: Mapping[str, Any], *, file: str) -> int:
+    """Refuse tensors over each other, apart, or in a space that does not fit; gives the bytes of data that they take."""
     spans = []
-    for key, entry in content.items():
+    for key, entry in entries.items():
         if not _is_entry(entry):
-            raise FormatError(f"The header of `{path}` says {entry!r} of `{key}`, which is no tensor.", do=FETCH_AGAIN)
+            raise FormatError(f"The header of `{file}` says {entry!r} of `{key}`, which is no tensor.", do=FETCH_AGAIN)
         begin, end = entry["data_offsets"]
         needed = math.prod(entry["shape"]) * _ITEM_BYTES[entry["dtype"]]
         if end - begin != needed:
             raise FormatError(
-                f"The header of `{path}` gives `{key}` {end - begin} bytes, and {entry['dtype']} of shape "
-                f"{entry['shape']} needs {needed}.",
+                f"The header of `{file}` gives `{key}` {end - begin} bytes, and {entry['dtype']} of shape "
+                f"{list(entry['shape'])} needs {needed}.",
                 do=FETCH_AGAIN,
             )
         spans.append((begin, end, key))
     reached = 0
     for begin, end, key in sorted(spans):
-        if begin != reached or end > data_bytes:
+        if begin != reached:
             raise FormatError(
-                f"The header of `{path}` puts `{key}` at bytes {begin} to {end}: the tensor before ends at "
-                f"{reached} and the data at {data_bytes}.",
+                f"The header of `{file}` puts `{key}` at bytes {begin} to {end}: the tensor before ends at {reached}.",
                 do=FETCH_AGAIN,
             )
         reached = end
-    if reached != data_bytes:
-        raise FormatError(f"`{path}` holds {data_bytes} bytes of data, and its header names {reached}.", do=FETCH_AGAIN)
+    return reached
+
+
+def _check_end(needed: int, *, file: str, file_bytes: int, header_bytes: int | None) -> None:
+    """Refuse a file that is too short for its tensors, or has more in it than its header names."""
+    data_bytes = file_bytes - 8 - (2 if header_bytes is None else header_bytes)
+    if needed > data_bytes:
+        raise FormatError(
+            f"The header of `{file}` puts tensors up to byte {needed}, and the data ends at {data_bytes}: the file is cut off.",
+            do=FETCH_AGAIN,
+        )
+    if header_bytes is not None and needed != data_bytes:
+        raise FormatError(f"`{file}` holds {data_bytes} bytes of data, and its header names {needed}.", do=FETCH_AGAIN)
 
 
 def _is_entry(entry: Any) -> bool:
     """Say whether a header's entry has a dtype, a shape and two offsets."""
-    if not isinstance(entry, dict) or entry.get("dtype") not in _ITEM_BYTES:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("dtype"), str) or entry["dtype"] not in _ITEM_BYTES:
         return False
     shape, offsets = entry.get("shape"), entry.get("data_offsets")
-    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+    if not isinstance(shape, list | tuple) or not isinstance(offsets, list | tuple) or len(offsets) != 2:
         return False
     return all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in [*shape, *offsets])
 

@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from modxfer.converters.formats import peft
 from modxfer.converters.formats.adapter_configs import CONFIG_FILE, method_of, upgrade_config
 from modxfer.converters.formats.adapter_heads import HEAD_CONFIG_FILE
 from modxfer.converters.formats.adapters import current_key
-from modxfer.converters.formats.checks import listing
+from modxfer.converters.formats.checks import is_hub_id, listing
 from modxfer.converters.formats.files import read_card, read_headers, read_json
 from modxfer.converters.module import BaseReference, ModuleFiles, TensorHeader
 from modxfer.errors import FormatError
@@ -21,12 +23,34 @@ WEIGHT_FILES = {
 }
 """File names by what they hold; the first that is there counts."""
 
+Elsewhere = Mapping[str, tuple[TensorHeader, ...] | None]
+"""Name of a file of weights that lies somewhere else, relative to the module's own folder there, to the headers of its tensors;
+None for a pickle, which cannot be looked at from afar."""
 
-def inspect_files(folder: Path) -> ModuleFiles:
+_NOTHING: Elsewhere = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Where a module's files are.
+
+    Attributes:
+        folder: The module's own folder, which holds its configs.
+        elsewhere: Weights that are not there.
+        card: The metadata of its card.
+    """
+
+    folder: Path
+    elsewhere: Elsewhere
+    card: Mapping[str, Any]
+
+
+def inspect_files(folder: Path, *, elsewhere: Elsewhere = _NOTHING) -> ModuleFiles:
     """Say what a folder holds, without loading weights.
 
     Args:
         folder: A module's folder, or one with a single module in a subfolder.
+        elsewhere: What is known of weights that lie somewhere else; where the folder has a file of the same name, that counts.
 
     Returns:
         The module's configs and headers.
@@ -37,11 +61,11 @@ def inspect_files(folder: Path) -> ModuleFiles:
     """
     folder, is_nested = _find(folder)
     config = read_json(folder / CONFIG_FILE)
-    card = read_card(folder)
+    source = _Source(folder=folder, elsewhere=elsewhere, card=read_card(folder))
     if "peft_type" in config:
-        return _inspect_peft(folder, config, card, name=folder.name if is_nested else "default")
+        return _inspect_peft(source, config, name=folder.name if is_nested else "default")
     if "config" in config or "reduction_factor" in config or config.get("architecture") == "lora":
-        return _inspect_adapters(folder, config, card)
+        return _inspect_adapters(source, config)
     raise FormatError(
         f"`{folder / CONFIG_FILE}` has neither `peft_type` (then it is a `peft` module) nor `config` (then "
         f"one of `adapters`); it has {listing(config) or 'nothing'}.",
@@ -69,39 +93,43 @@ def _find(folder: Path) -> tuple[Path, bool]:
     return nested[0], True
 
 
-def _inspect_peft(folder: Path, config: dict[str, Any], card: Mapping[str, Any], *, name: str) -> ModuleFiles:
+def _inspect_peft(source: _Source, config: dict[str, Any], *, name: str) -> ModuleFiles:
     """Gather a `peft` module."""
-    method = peft.method_of(config, where=f"`{folder / CONFIG_FILE}`")
-    file = _weight_file(folder, "peft")
+    method = peft.method_of(config, where=f"`{source.folder / CONFIG_FILE}`")
+    file = _weight_file(source, "peft")
     return ModuleFiles(
-        folder=folder,
+        folder=source.folder,
         format="peft",
         method=method,
         name=name,
         config=config,
         head_config={},
-        base=peft.base_reference(config, _card_base(card)),
-        datasets=_datasets(card),
-        tensors=_headers(folder, (file,)),
+        base=_base(config.get("base_model_name_or_path"), source.card, revision=config.get("revision")),
+        datasets=_texts(source.card, "datasets"),
+        languages=_texts(source.card, "language"),
+        licence=_licence(source.card),
+        tensors=_headers(source, (file,)),
         weight_files=(file,),
     )
 
 
-def _inspect_adapters(folder: Path, config: dict[str, Any], card: Mapping[str, Any]) -> ModuleFiles:
+def _inspect_adapters(source: _Source, config: dict[str, Any]) -> ModuleFiles:
     """Gather an `adapters` module, its config written as the current version would."""
-    where = f"`{folder / CONFIG_FILE}`"
-    files = [_weight_file(folder, "adapters")]
+    folder, where = source.folder, f"`{source.folder / CONFIG_FILE}`"
+    files = [_weight_file(source, "adapters")]
     has_head = (folder / HEAD_CONFIG_FILE).is_file()
-    if has_head or any((folder / name).is_file() for name in WEIGHT_FILES["head"]):
-        files.append(_weight_file(folder, "head"))
-    headers = _headers(folder, tuple(files))
+    if has_head or any(_is_there(source, name) for name in WEIGHT_FILES["head"]):
+        files.append(_weight_file(source, "head"))
+    headers = _headers(source, tuple(files))
     keys = [current_key(header.key) for header in headers if header.file == files[0]]
     config = upgrade_config(config, has_invertible=any("invertible_adapters." in key for key in keys), where=where)
     method = method_of(config["config"], where=where)
     name = config.get("name") or _name_in_keys(keys, method)
     if not isinstance(name, str) or not name:
-        raise FormatError(f"`name` in {where} is {config.get('name')!r}, and must be text.", do="Correct it in that file.")
-    model_name, hidden, model_type = (config.get(key) for key in ("model_name", "hidden_size", "model_type"))
+        raise FormatError(
+            f"`name` in {where} is {config.get('name')!r}, and must be text.",
+            do="Correct it in that file." if keys else f"Fetch the module whole: `{files[0]}` may say it.",
+        )
     return ModuleFiles(
         folder=folder,
         format="adapters",
@@ -109,12 +137,10 @@ def _inspect_adapters(folder: Path, config: dict[str, Any], card: Mapping[str, A
         name=name,
         config={**config, "name": name},
         head_config=read_json(folder / HEAD_CONFIG_FILE) if has_head else {},
-        base=BaseReference(
-            name=model_name if isinstance(model_name, str) and model_name else _card_base(card),
-            model_type=model_type if isinstance(model_type, str) else None,
-            hidden_size=hidden if isinstance(hidden, int) else None,
-        ),
-        datasets=_datasets(card),
+        base=_base(config.get("model_name"), source.card, config=config),
+        datasets=_texts(source.card, "datasets"),
+        languages=_texts(source.card, "language"),
+        licence=_licence(source.card),
         tensors=headers,
         weight_files=tuple(files),
     )
@@ -127,36 +153,80 @@ def _name_in_keys(keys: list[str], method: str) -> str | None:
     return names.pop() if len(names) == 1 else None
 
 
-def _weight_file(folder: Path, kind: str) -> str:
+def _is_there(source: _Source, name: str) -> bool:
+    return (source.folder / name).is_file() or name in source.elsewhere
+
+
+def _weight_file(source: _Source, kind: str) -> str:
     """Find the file of weights, safetensors before pickles."""
-    found = next((name for name in WEIGHT_FILES[kind] if (folder / name).is_file()), None)
+    found = next((name for name in WEIGHT_FILES[kind] if _is_there(source, name)), None)
     if found is None:
         raise FormatError(
-            f"`{folder}` holds none of {listing(WEIGHT_FILES[kind])}, so the module has no weights.",
+            f"`{source.folder}` holds none of {listing(WEIGHT_FILES[kind])}, so the module has no weights.",
             do="Fetch the module again.",
         )
     return found
 
 
-def _headers(folder: Path, files: tuple[str, ...]) -> tuple[TensorHeader, ...]:
+def _headers(source: _Source, files: tuple[str, ...]) -> tuple[TensorHeader, ...]:
     """List the tensors of all files; one key in two of them is an error."""
-    headers = tuple(header for name in files for header in read_headers(folder / name))
+    headers = tuple(header for name in files for header in _headers_of(source, name))
     keys = [header.key for header in headers]
     if len(set(keys)) != len(keys):
         twice = {key for key in keys if keys.count(key) > 1}
-        raise FormatError(f"`{folder}` holds {listing(twice)} in two files.", do="Fetch the module again.")
+        raise FormatError(f"`{source.folder}` holds {listing(twice)} in two files.", do="Fetch the module again.")
     return headers
+
+
+def _headers_of(source: _Source, name: str) -> tuple[TensorHeader, ...]:
+    if (source.folder / name).is_file():
+        return read_headers(source.folder / name)
+    return source.elsewhere[name] or ()
+
+
+def _base(
+    named: object, card: Mapping[str, Any], *, revision: object = None, config: Mapping[str, Any] = MappingProxyType({})
+) -> BaseReference:
+    """Say which base model a module belongs to: what its config names, or its card if that is a path of another machine.
+
+    Every format's config can name a folder of the machine that trained the module, which means nothing here; cards are written
+    for the Hub. A revision belongs to the name beside it in the config.
+    """
+    model_type, hidden = config.get("model_type"), config.get("hidden_size")
+    name = named if isinstance(named, str) else ""
+    on_card = _card_base(card)
+    if is_hub_id(on_card) and not is_hub_id(name) and not _is_folder(name):
+        name, revision = on_card, None
+    return BaseReference(
+        name=name,
+        revision=revision if isinstance(revision, str) and revision else None,
+        model_type=model_type if isinstance(model_type, str) else None,
+        hidden_size=hidden if isinstance(hidden, int) else None,
+    )
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name is a folder of this machine; what cannot be a path is none."""
+    try:
+        return bool(name) and Path(name).expanduser().is_dir()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _card_base(card: Mapping[str, Any]) -> str:
     """Take the base model out of a card's metadata: a name, or a list of one."""
-    value = card.get("base_model")
-    names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-    return names[0] if len(names) == 1 and isinstance(names[0], str) else ""
+    names = _texts(card, "base_model")
+    return names[0] if len(names) == 1 else ""
 
 
-def _datasets(card: Mapping[str, Any]) -> tuple[str, ...]:
-    """Take the data sets out of a card's metadata: a name, or a list of names."""
-    value = card.get("datasets")
-    names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-    return tuple(name for name in names if isinstance(name, str))
+def _licence(card: Mapping[str, Any]) -> str | None:
+    """Take the licence out of a card's metadata: its name, or a list of one."""
+    names = _texts(card, "license")
+    return names[0] if len(names) == 1 else None
+
+
+def _texts(card: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Take what a card's metadata says under a key: a text, or a list of texts; anything else is passed over."""
+    value = card.get(key)
+    texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    return tuple(text for text in texts if isinstance(text, str))

@@ -18,7 +18,6 @@ from modxfer.converters.formats.targets import Known, by_pattern, is_saved, know
 from modxfer.converters.methods import LINEAR, LORA, NORM, route_of_role
 from modxfer.converters.module import (
     Array,
-    BaseReference,
     HeadInfo,
     Module,
     ModuleFiles,
@@ -86,23 +85,6 @@ def method_of(config: Mapping[str, Any], *, where: str) -> str:
             do="Save it with `path_initial_model_for_weight_conversion`, which makes a plain LoRA of it.",
         )
     return "lora"
-
-
-def base_reference(config: Mapping[str, Any], card_base: str) -> BaseReference:
-    """Say which base model a module belongs to.
-
-    Args:
-        config: What `adapter_config.json` holds.
-        card_base: What the card says; empty if nothing.
-
-    Returns:
-        The base model's name, and revision if there is one.
-    """
-    name, revision = config.get("base_model_name_or_path"), config.get("revision")
-    return BaseReference(
-        name=name if isinstance(name, str) and name else card_base,
-        revision=revision if isinstance(revision, str) and revision else None,
-    )
 
 
 @dataclass(slots=True)

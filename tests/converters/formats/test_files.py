@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
 
 from modxfer.converters.formats import inspect_files, read_module
-from modxfer.converters.formats.files import read_card, read_headers, read_json, read_tensors, write_tensors
+from modxfer.converters.formats.files import check_header, read_card, read_headers, read_json, read_tensors, write_tensors
 from modxfer.errors import FormatError, ModxferError
 from tests.builders import make_peft_module, tiny_architecture, tiny_config, tiny_model
 
@@ -47,9 +47,10 @@ def test_an_honest_file_made_by_hand_is_read(tmp_path: Path) -> None:
     ("header", "said"),
     [
         ({"a": {**TENSOR, "data_offsets": [0, 48]}}, "gives `a` 48 bytes, and F32 of shape [2, 3] needs 24"),
-        ({"a": {**TENSOR, "shape": [2, 6], "data_offsets": [0, 48]}}, "data at 24"),
+        ({"a": {**TENSOR, "shape": [2, 6], "data_offsets": [0, 48]}}, "data ends at 24"),
         ({"a": {**TENSOR, "dtype": "F64"}}, "needs 48"),
         ({"a": {**TENSOR, "dtype": "X9"}}, "no tensor"),
+        ({"a": {**TENSOR, "dtype": ["F32"]}}, "no tensor"),
         ({"a": {**TENSOR, "shape": [-2, -3]}}, "no tensor"),
         ({"a": {**TENSOR, "shape": [2**40, 2**40]}}, "needs"),
         ({"a": {**TENSOR, "data_offsets": [24, 0]}}, "gives `a` -24 bytes"),
@@ -77,6 +78,28 @@ def test_a_header_of_impossible_length_is_refused(tmp_path: Path, header_bytes: 
     path = lie(tmp_path / "x.safetensors", {"a": TENSOR}, header_bytes=header_bytes)
     with pytest.raises(FormatError, match=str(header_bytes)):
         read_headers(path)
+
+
+def test_a_header_from_elsewhere_is_held_to_the_same_rules() -> None:
+    """A parsed header gives what the file would, with tuples for lists too, and is refused where the file would be."""
+    first, second = {**TENSOR, "shape": (1, 2), "data_offsets": (0, 8)}, {**TENSOR, "data_offsets": (8, 32)}
+    header = {"__metadata__": {"format": "pt"}, "b": second, "a": first}
+    found = check_header(header, file="sub/x.safetensors", file_bytes=8 + 90 + 32, header_bytes=90)
+    assert [(h.file, h.key, h.dtype, h.shape) for h in found] == [
+        ("x.safetensors", "a", "F32", (1, 2)),
+        ("x.safetensors", "b", "F32", (2, 3)),
+    ]
+    for file_bytes, said in ((8 + 90 + 31, "data ends at 31"), (8 + 90 + 33, "holds 33 bytes of data"), (97, "has 97 bytes")):
+        with pytest.raises(FormatError, match=f"`sub/x.safetensors`.*{said}"):
+            check_header(header, file="sub/x.safetensors", file_bytes=file_bytes, header_bytes=90)
+
+
+def test_a_header_of_unknown_length_is_held_against_the_whole_file() -> None:
+    """Where nobody says how long the header is, a file that is too short for the tensors is still refused."""
+    assert check_header({"a": TENSOR}, file="x", file_bytes=8 + 2 + 24, header_bytes=None)[0].shape == (2, 3)
+    assert check_header({"a": TENSOR}, file="x", file_bytes=1000, header_bytes=None)[0].shape == (2, 3)
+    with pytest.raises(FormatError, match="up to byte 24, and the data ends at 23"):
+        check_header({"a": TENSOR}, file="x", file_bytes=8 + 2 + 23, header_bytes=None)
 
 
 @given(kept=st.floats(0, 1, exclude_max=True))

@@ -1,0 +1,42 @@
+"""Which of the many files of a repository are a module."""
+
+from collections.abc import Collection
+from pathlib import PurePosixPath
+
+from modxfer.converters.formats.adapter_configs import CONFIG_FILE
+from modxfer.converters.formats.adapter_heads import HEAD_CONFIG_FILE
+from modxfer.converters.formats.inspection import WEIGHT_FILES
+
+CARD = "README.md"
+MODULE_FILES = (CONFIG_FILE, HEAD_CONFIG_FILE, *(name for names in WEIGHT_FILES.values() for name in names))
+"""Every name that a module's files can have, but for the card."""
+
+
+def needed_files(paths: Collection[str]) -> tuple[str, ...]:
+    """Choose the files that a module needs: configs, card, weights; of each file of weights safetensors if there is one.
+
+    Args:
+        paths: All files of a repository, as paths.
+
+    Returns:
+        The module's files, in the repository's root or in a folder there; all folders' where there are several modules, so that
+        the reader can say so. Empty if there is no module.
+    """
+    folders = [""] if CONFIG_FILE in paths else sorted(_folder(path) for path in paths if _is_nested_config(path))
+    chosen = [f"{folder}{name}" for folder in folders for name in _in_folder(folder, paths)]
+    return tuple(dict.fromkeys([*chosen, *([CARD] if chosen and CARD in paths else [])]))
+
+
+def _in_folder(folder: str, paths: Collection[str]) -> list[str]:
+    there = [name for name in (CONFIG_FILE, HEAD_CONFIG_FILE, CARD) if f"{folder}{name}" in paths]
+    weights = (next((name for name in names if f"{folder}{name}" in paths), None) for names in WEIGHT_FILES.values())
+    return [*there, *(name for name in weights if name is not None)]
+
+
+def _is_nested_config(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return len(parts) == 2 and parts[1] == CONFIG_FILE
+
+
+def _folder(path: str) -> str:
+    return f"{PurePosixPath(path).parent}/"

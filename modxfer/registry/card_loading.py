@@ -1,0 +1,138 @@
+"""How to load what a card describes: Python that works as pasted. Only names that were checked get into it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modxfer.alignments.alignment_map import AlignmentMap, BaseRecord
+from modxfer.registry.card_text import folder_name, is_on_hub, literal, mapping
+
+TASK_CLASSES = {
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+}
+"""Task type to the class of `transformers` that has a head for it."""
+
+HERE = "."
+"""Stands for the folder of a card that is on no Hub."""
+
+
+def module_loading(record: Mapping[str, Any], *, repository: str | None) -> list[str]:
+    """Say how to load a module on its student.
+
+    Args:
+        record: What `transfer.json` holds.
+        repository: The module's Hub id, checked; None for a folder.
+
+    Returns:
+        Lines of markdown; none for a format that no library here loads.
+    """
+    student = mapping(record.get("student"))
+    base = _base_arguments(student.get("name"), student.get("revision"))
+    code = loading_code(record, base=base, place=repository or HERE)
+    return [*_python(code), *_stand_ins(base, repository)] if code else []
+
+
+def loading_code(record: Mapping[str, Any], *, base: str, place: str) -> list[str]:
+    """Write the code that loads a module on its student.
+
+    Args:
+        record: What `transfer.json` holds.
+        base: The arguments that name the student in the code.
+        place: The module's Hub id or folder.
+
+    Returns:
+        Lines of Python; none for a format that no library here loads.
+    """
+    writer = {"peft": _peft, "adapters": _adapters}.get(str(mapping(record.get("module")).get("format")))
+    return writer(base, literal(place), mapping(record.get("head"))) if writer else []
+
+
+def alignment_loading(alignment: AlignmentMap, *, repository: str | None) -> list[str]:
+    """Say how to convert with an alignment map, and how to load it.
+
+    Args:
+        alignment: The map.
+        repository: Its Hub id, checked; None for a folder.
+
+    Returns:
+        Lines of markdown.
+    """
+    place = repository or HERE
+    lines = [
+        "For any module of the teacher:",
+        "",
+        "```console",
+        f"$ modxfer convert MODULE --to {_base_word(alignment.student)} --alignment {place}",
+        "```",
+        "",
+        "In Python:",
+        "",
+        *_python(["import modxfer", "", f"alignment = modxfer.AlignmentMap.from_pretrained({literal(place)})"]),
+    ]
+    return lines if repository else [*lines, "", "`.` stands for the folder of this file."]
+
+
+def _peft(base: str, place: str, head: Mapping[str, Any]) -> list[str]:
+    task = str(head.get("task"))
+    model_class = TASK_CLASSES.get(task, "AutoModel")
+    labels = 2 if task == "QUESTION_ANS" else head.get("labels")  # an answer has a start and an end
+    is_count = isinstance(labels, int) and not isinstance(labels, bool) and labels > 0
+    count = f", num_labels={labels}" if task in TASK_CLASSES and is_count else ""
+    return [
+        "from peft import PeftModel",
+        f"from transformers import {model_class}",
+        "",
+        f"model = {model_class}.from_pretrained({base}{count})",
+        f"model = PeftModel.from_pretrained(model, {place})",
+    ]
+
+
+def _adapters(base: str, place: str, head: Mapping[str, Any]) -> list[str]:
+    """The head has the module's name, so it becomes active with it."""
+    return [
+        "from adapters import AutoAdapterModel",
+        "",
+        f"model = AutoAdapterModel.from_pretrained({base})",
+        f"model.load_adapter({place}, set_active=True, use_safetensors=True)",
+    ]
+
+
+def base_arguments(reference: str, revision: str | None) -> str:
+    """Write the arguments that name a base model in code.
+
+    Args:
+        reference: Its Hub id, or its folder.
+        revision: Commit hash; None for a folder.
+
+    Returns:
+        Python.
+    """
+    return f"{literal(reference)}, revision={literal(revision)}" if revision else literal(reference)
+
+
+def _base_arguments(name: object, revision: object) -> str:
+    if is_on_hub(name, revision):
+        return base_arguments(str(name), str(revision))
+    return literal(_folder(name))
+
+
+def _base_word(base: BaseRecord) -> str:
+    return f"{base.name}@{base.revision}" if is_on_hub(base.name, base.revision) else _folder(base.name)
+
+
+def _folder(name: object) -> str:
+    """A path, and never what could be taken for a Hub id."""
+    return f"./{folder_name(name, otherwise='student')}"
+
+
+def _python(lines: list[str]) -> list[str]:
+    return ["```python", *lines, "```"]
+
+
+def _stand_ins(base: str, repository: str | None) -> list[str]:
+    """Say which paths a reader has to replace."""
+    said = [] if repository else ['`"."` stands for the folder of this file.']
+    if base.startswith('"./'):
+        said.append(f"`{base}` stands for the folder of the student.")
+    return ["", " ".join(said)] if said else []

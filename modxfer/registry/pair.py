@@ -1,0 +1,130 @@
+"""A module between its teacher and a student: what a conversion or an alignment begins with."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modxfer.alignments.layer_maps import LayerMap, layer_map
+from modxfer.alignments.request import AlignmentRequest, check_kinds
+from modxfer.converters.convert import request_for
+from modxfer.converters.formats import inspect_files, read_module
+from modxfer.converters.module import BaseReference, Module, ModuleFiles
+from modxfer.errors import UsageError
+from modxfer.paths import home
+from modxfer.registry.finding import Search
+from modxfer.registry.locate import LocatedBase, LocatedModule, locate_base, locate_module
+from modxfer.registry.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A module between its teacher and a student.
+
+    Attributes:
+        located: The teacher module.
+        files: Its files.
+        module: What they hold.
+        teacher: The teacher.
+        student: The student.
+        layers: The layer map.
+        warnings: What is met on the way; grows.
+    """
+
+    located: LocatedModule
+    files: ModuleFiles
+    module: Module
+    teacher: LocatedBase
+    student: LocatedBase
+    layers: LayerMap
+    warnings: list[str] = field(default_factory=list)
+
+    def search(self, module: Module) -> Search:
+        """Say what alignment a conversion needs.
+
+        Args:
+            module: The module, or what of it is to be converted.
+
+        Returns:
+            What to look for; it shares the warnings.
+        """
+        return Search(
+            teacher=self.teacher,
+            student=self.student,
+            layers=self.layers,
+            request=request_for(module, self.layers),
+            module=self.located.name,
+            datasets=self.files.datasets,
+            warnings=self.warnings,
+        )
+
+
+def read_pair(module: str, *, to: str, teacher: str | None, layers: str) -> Pair:
+    """Find a module and its two base models, and read the module.
+
+    Args:
+        module: The module: a folder or a Hub id.
+        to: The student: a folder or a Hub id.
+        teacher: The teacher, where the module does not say or says wrong.
+        layers: Layer map, as in `convert`.
+
+    Returns:
+        The three of them.
+
+    Raises:
+        ModxferError: one of them is not to be had, or they do not fit.
+    """
+    store = Store(home())
+    located = locate_module(module)
+    files = inspect_files(located.folder)
+    named = teacher or _pinned(files.base)
+    if not named:
+        raise UsageError(f"The module `{module}` does not say which base model it belongs to.", do="Say so with `--from`.")
+    try:
+        from_base = locate_base(named, memory=store.hashes)
+    except UsageError as error:
+        if teacher:
+            raise
+        raise UsageError(
+            f"The module `{module}` belongs to `{named}`, which is no folder here and could not be had from the Hub.",
+            do="Say where that base model is with `--from`.",
+        ) from error
+    to_base, table = _read_student(from_base, to, layers)
+    return Pair(
+        located=located,
+        files=files,
+        module=read_module(files, from_base.architecture),
+        teacher=from_base,
+        student=to_base,
+        layers=table,
+    )
+
+
+def search_whole(teacher: str, *, to: str, layers: str) -> Search:
+    """Say what alignment any module of a pair could need.
+
+    Args:
+        teacher: The teacher: a folder or a Hub id.
+        to: The student.
+        layers: Layer map, as in `convert`.
+
+    Returns:
+        What to look for.
+
+    Raises:
+        ModxferError: one of them is not to be had, or they do not fit.
+    """
+    from_base = locate_base(teacher, memory=Store(home()).hashes)
+    to_base, table = _read_student(from_base, to, layers)
+    request = AlignmentRequest.whole(table, teacher=from_base.architecture, student=to_base.architecture)
+    return Search(teacher=from_base, student=to_base, layers=table, request=request)
+
+
+def _read_student(teacher: LocatedBase, to: str, layers: str) -> tuple[LocatedBase, LayerMap]:
+    student = locate_base(to, memory=teacher.memory)
+    check_kinds(teacher.architecture, student.architecture)
+    return student, layer_map(layers, teacher=teacher.architecture.depths, student=student.architecture.depths)
+
+
+def _pinned(base: BaseReference) -> str:
+    """Name the base model that a module says, at the revision that it says; a folder has none."""
+    is_pinned = base.revision is not None and not Path(base.name).expanduser().is_dir()
+    return f"{base.name}@{base.revision}" if base.name and is_pinned else base.name

@@ -1,0 +1,131 @@
+"""Alignment maps on the Hub: fetching one, and finding those of a pair that may be used without being named."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from modxfer.alignments.alignment_map import AlignmentMap
+from modxfer.alignments.files import RECORD, TENSORS, read_alignment
+from modxfer.converters.formats.needed import CARD
+from modxfer.errors import FormatError, HubError, ModxferError
+from modxfer.registry.hub.calls import api, call
+from modxfer.registry.hub.failures import RepositoryMissing
+from modxfer.registry.hub.repositories import open_repository, parse_reference
+from modxfer.registry.lookup import Wanted
+from modxfer.registry.pairs import MAP_TAG, map_name, pair_tag
+
+logger = logging.getLogger(__name__)
+
+TRUST_VARIABLE = "MODXFER_TRUST"
+"""Users and organisations, separated by commas, whose published maps may be used without being named."""
+
+_MOST = 20
+"""Maps of one pair that are looked at in one namespace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedMap:
+    """An alignment map that was fetched from the Hub and verified.
+
+    Attributes:
+        repository: The Hub id.
+        revision: Commit hash.
+        folder: Where its files lie.
+        alignment: The map.
+    """
+
+    repository: str
+    revision: str
+    folder: Path
+    alignment: AlignmentMap
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What to write down of where it came from."""
+        return {"repository": self.repository, "revision": self.revision}
+
+
+def fetch_map(reference: str) -> PublishedMap:
+    """Fetch an alignment map, and verify its hashes and version.
+
+    Args:
+        reference: Its Hub id with an optional `@revision`.
+
+    Returns:
+        The map.
+
+    Raises:
+        UsageError: there is no such repository.
+        FormatError: it holds no alignment map, a damaged one, or one of another version.
+        HubError: the Hub refuses or cannot be reached.
+    """
+    repository = open_repository(reference)
+    if not {RECORD, TENSORS} <= set(repository.files):
+        raise FormatError(
+            f"`{repository.name}` holds no `{RECORD}` with its `{TENSORS}`, so it is no alignment map.",
+            do="Give the id of one; `modxfer inspect` says what it is.",
+        )
+    folder = repository.fetch(path for path in (RECORD, TENSORS, CARD) if path in repository.files)
+    return PublishedMap(repository=repository.name, revision=repository.commit, folder=folder, alignment=read_alignment(folder))
+
+
+def trusted_namespaces(names: Iterable[str]) -> tuple[str, ...]:
+    """List whose maps may be used without being named: the owners of what is used anyway, and those whom the user trusts.
+
+    Args:
+        names: The module and the two base models, as Hub ids; folders' names have no owner.
+
+    Returns:
+        Namespaces, each once.
+    """
+    owners = [name.partition("/")[0] for name in names if "/" in name]
+    trusted = [name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",")]
+    return tuple(dict.fromkeys(name for name in [*trusted, *owners] if name))
+
+
+def find_published(wanted: Wanted, *, namespaces: Iterable[str]) -> PublishedMap | None:
+    """Look for a published map that serves a conversion.
+
+    Args:
+        wanted: What it must be.
+        namespaces: Whose maps to look at, in this order.
+
+    Returns:
+        The map, fetched and verified; of several the one with the most tokens in the first namespace that has any.
+        None if there is none, or the Hub cannot be asked.
+    """
+    for namespace in namespaces:
+        found = [published for name in _candidates(wanted, namespace) if (published := _try(name, wanted)) is not None]
+        if found:
+            return max(found, key=lambda published: (published.alignment.corpus.tokens, published.repository))
+    return None
+
+
+def _candidates(wanted: Wanted, namespace: str) -> Iterator[str]:
+    """List a namespace's maps of a pair: the one with the usual name, then what the Hub's index knows."""
+    yield (usual := f"{namespace}/{map_name(wanted.teacher.name, wanted.student.name)}")
+    tag = pair_tag(wanted.teacher.fingerprint, wanted.student.fingerprint)
+    try:
+        models = call(lambda: list(api().list_models(author=namespace, filter=[MAP_TAG, tag], limit=_MOST)), name=namespace)
+    except ModxferError as error:
+        logger.info("%s", error)
+        return
+    yield from sorted(model.id for model in models if model.id != usual)
+
+
+def _try(name: str, wanted: Wanted) -> PublishedMap | None:
+    """Fetch a map if it serves; what is wrong with it is said, and is no reason to stop."""
+    try:
+        parse_reference(name)
+        published = fetch_map(name)
+    except RepositoryMissing:
+        return None
+    except HubError as error:
+        logger.info("%s", error)
+        return None
+    except ModxferError as error:
+        logger.warning("A published alignment map is not used: %s", error.what)
+        return None
+    return published if wanted.is_served_by(published.alignment) else None

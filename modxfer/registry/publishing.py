@@ -1,0 +1,257 @@
+"""Pushing a folder to the Hub: a converted module or an alignment map, verified, with its card and its licence."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from modxfer.alignments.alignment_map import AlignmentMap
+from modxfer.alignments.files import RECORD as MAP_RECORD
+from modxfer.alignments.files import TENSORS, hash_file, read_alignment
+from modxfer.converters.formats import inspect_files
+from modxfer.converters.formats.files import read_card
+from modxfer.converters.formats.needed import CARD, MODULE_FILES
+from modxfer.errors import FormatError, UsageError
+from modxfer.registry.cards import alignment_card, module_card
+from modxfer.registry.hub.commits import Commit, Content, Destination, commit, plan_commit
+from modxfer.registry.hub.failures import page
+from modxfer.registry.licences import choose_licence
+from modxfer.registry.pairs import MAP_TAG, pair_tag
+from modxfer.registry.transfers import TRANSFER, read_transfer
+
+_OWNED = (*MODULE_FILES, TRANSFER, MAP_RECORD, TENSORS)
+"""Files that modxfer or the libraries would read, so that an old one must not stay beside new ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """A folder ready to be pushed.
+
+    Attributes:
+        kind: "module" or "alignment map".
+        files: Path in the repository to content.
+        card: The card, as it will be there.
+        licence: Its licence, as the Hub writes it.
+        left_out: Files of the folder that are not pushed.
+        warnings: What a user should know before it is public.
+    """
+
+    kind: str
+    files: Mapping[str, Content]
+    card: str
+    licence: str
+    left_out: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What was pushed, or would be.
+
+    Attributes:
+        parcel: What.
+        commit: The commit.
+        is_done: Whether it was carried out; False for a dry run.
+    """
+
+    parcel: Parcel
+    commit: Commit
+    is_done: bool
+
+    @property
+    def url(self) -> str:
+        """The page of the commit or the pull request; of the repository, if there was nothing to commit."""
+        return self.commit.url or page(self.commit.repository)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what `push --json` prints.
+
+        Returns:
+            Plain values.
+        """
+        return {
+            "repository": self.commit.repository,
+            "kind": self.parcel.kind,
+            "branch": self.commit.branch,
+            "commit": self.commit.commit if self.is_done else None,
+            "url": self.url if self.is_done else None,
+            "new_repository": self.commit.is_new,
+            "changed": self.commit.is_needed,
+            "files": [
+                {"path": change.path, "size_bytes": change.size_bytes, "change": change.kind} for change in self.commit.changes
+            ],
+            "left_out": list(self.parcel.left_out),
+            "warnings": list(self.parcel.warnings),
+            "licence": self.parcel.licence,
+            "card": self.parcel.card,
+            "dry_run": not self.is_done,
+        }
+
+
+def is_map(folder: Path) -> bool:
+    """Say whether a folder holds an alignment map.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Whether its record is there.
+    """
+    return (folder / MAP_RECORD).is_file()
+
+
+def push_folder(folder: Path, destination: Destination, *, licence: str | None = None, dry_run: bool = False) -> Pushed:
+    """Push a module or an alignment map to the Hub, in one commit.
+
+    Args:
+        folder: What `convert` or `align compute` wrote.
+        destination: Where to, and how.
+        licence: Its licence; None for the teacher module's.
+        dry_run: Do everything but change the Hub.
+
+    Returns:
+        What was pushed. If all of it was there already, nothing was.
+
+    Raises:
+        UsageError: the folder holds neither, or no licence can be chosen.
+        FormatError: the folder does not hold what its record says.
+        HubError: the Hub refuses or cannot be reached.
+    """
+    parcel = pack(folder, name=destination.name, licence=licence)
+    send = plan_commit if dry_run else commit
+    return Pushed(parcel=parcel, commit=send(parcel.files, destination, owned=_OWNED), is_done=not dry_run)
+
+
+def pack(folder: Path, *, name: str, licence: str | None) -> Parcel:
+    """Verify a folder, choose its licence and write its card.
+
+    Args:
+        folder: What `convert` or `align compute` wrote.
+        name: The Hub id that it goes to, for the card.
+        licence: Its licence; None for the teacher module's.
+
+    Returns:
+        What is to be pushed.
+
+    Raises:
+        UsageError: the folder holds neither, or no licence can be chosen.
+        FormatError: the folder does not hold what its record says.
+    """
+    if is_map(folder):
+        return _pack_map(folder, name=name, licence=licence)
+    if (folder / TRANSFER).is_file():
+        return _pack_module(folder, name=name, licence=licence)
+    if not folder.is_dir():
+        raise UsageError(f"`{folder}` is no folder.", do="Name the folder that `modxfer convert` or `align compute` wrote.")
+    raise UsageError(
+        f"`{folder}` holds neither `{TRANSFER}` nor `{MAP_RECORD}`, so there is nothing to verify it against.",
+        do="Name a folder that `modxfer convert` or `align compute` wrote; other folders go with `hf upload`.",
+    )
+
+
+def _pack_module(folder: Path, *, name: str, licence: str | None) -> Parcel:
+    record = read_transfer(folder)
+    inspect_files(folder)
+    own_card = _own_card(folder, record)
+    chosen = choose_licence(
+        stated=licence or _licence_in(own_card, folder),
+        module=record.get("licence"),
+        teacher=record["teacher"].get("licence"),
+        student=record["student"].get("licence"),
+    )
+    card = module_card(record, licence=chosen, repository=name) if own_card is None else _amend(own_card, chosen)
+    hashes = {**record["files"], CARD: hashlib.sha256(card.encode()).hexdigest()}
+    pushed = json.dumps({**record, "licence": chosen, "files": hashes}, indent=2, ensure_ascii=False) + "\n"
+    weights: dict[str, Content] = {path: folder / path for path in record["files"] if path != CARD}
+    files = {**weights, CARD: card.encode(), TRANSFER: pushed.encode()}
+    return Parcel(
+        kind="module",
+        files=files,
+        card=card,
+        licence=chosen,
+        left_out=_left_out(folder, files),
+        warnings=_base_warnings(student=record["student"]),
+    )
+
+
+def _pack_map(folder: Path, *, name: str, licence: str | None) -> Parcel:
+    alignment = read_alignment(folder)
+    own_card = _own_map_card(folder, alignment)
+    chosen = choose_licence(stated=licence or _licence_in(own_card, folder), module=None, teacher=None, student=None)
+    tags = (MAP_TAG, pair_tag(alignment.teacher.fingerprint, alignment.student.fingerprint))
+    card = (
+        alignment_card(alignment, licence=chosen, repository=name, tags=tags)
+        if own_card is None
+        else _amend(own_card, chosen, tags=tags)
+    )
+    files: dict[str, Content] = {TENSORS: folder / TENSORS, MAP_RECORD: folder / MAP_RECORD, CARD: card.encode()}
+    return Parcel(
+        kind="alignment map",
+        files=files,
+        card=card,
+        licence=chosen,
+        left_out=_left_out(folder, files),
+        warnings=_base_warnings(teacher=asdict(alignment.teacher), student=asdict(alignment.student)),
+    )
+
+
+def _own_card(folder: Path, record: Mapping[str, Any]) -> str | None:
+    """Give the card that a user wrote or changed; None if it is the one that `convert` wrote, or there is none."""
+    path = folder / CARD
+    if not path.is_file() or hash_file(path) == record["files"].get(CARD):
+        return None
+    return _read_card_text(path)
+
+
+def _own_map_card(folder: Path, alignment: AlignmentMap) -> str | None:
+    path = folder / CARD
+    if not path.is_file():
+        return None
+    text = _read_card_text(path)
+    return None if text == alignment_card(alignment) else text
+
+
+def _read_card_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"`{path}` is no UTF-8 text.", do="Save it as UTF-8, or remove it to have one written.") from error
+
+
+def _amend(own_card: str, licence: str, *, tags: Sequence[str] = ()) -> str:
+    """Put the licence, and the tags that the map is found by, into a card that a user wrote; the rest stays as it is."""
+    from huggingface_hub import ModelCard
+
+    try:
+        card = ModelCard(own_card)
+        card.data["license"] = licence
+        if tags:
+            card.data["tags"] = list(dict.fromkeys([*(card.data.get("tags") or []), *tags]))
+        return str(card)
+    except (ValueError, TypeError) as error:
+        raise FormatError(
+            f"The metadata of the card cannot be read: {' '.join(str(error).split())[:200]}.",
+            do="Mend `README.md`, or remove it to have one written.",
+        ) from error
+
+
+def _licence_in(own_card: str | None, folder: Path) -> str | None:
+    """Take the licence that a user wrote into the card."""
+    stated = read_card(folder).get("license") if own_card is not None else None
+    return stated if isinstance(stated, str) else None
+
+
+def _base_warnings(**bases: Mapping[str, Any]) -> tuple[str, ...]:
+    """Warn of base models that only this machine knows."""
+    return tuple(
+        f"The {side} `{base.get('name')}` is a folder and not on the Hub, so others must have the same files to use this."
+        for side, base in bases.items()
+        if not base.get("revision")
+    )
+
+
+def _left_out(folder: Path, files: Mapping[str, Content]) -> tuple[str, ...]:
+    there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return tuple(sorted(path for path in there if path not in files))
