@@ -103,7 +103,7 @@ def calm_libraries(environment: MutableMapping[str, str], *, bars: bool, debug: 
 
 
 def limit_hub(environment: MutableMapping[str, str], *, offline: bool) -> None:
-    """Say how long to wait for the Hub, and whether to ask it at all; what the user has set stays.
+    """Say how long to go on asking the Hub, and whether to ask it at all; what the user has set stays.
 
     Args:
         environment: The environment, changed in place; read when `huggingface_hub` is imported.

@@ -53,22 +53,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _exchange(self, request: Request) -> None:
         hub = self.server.hub
+        life = hub.life
         faults: dict[str, Fault] = {fault.kind: fault for fault in hub.faults.strike(request)}
         try:
             if "cut-upload" in faults:
                 request.body = self._body(faults["cut-upload"].num_bytes)
                 raise _Dropped
             request.body = self._body()
-            response = hub.respond(request, faults)
+            response = hub.respond(request, faults, life)
         except _Dropped:
-            hub.record(request)
+            hub.record(request, life)
             raise
         request.status = response.status
         body = b"" if request.method == "HEAD" else response.body
         if "truncate" in faults:
             body = body[: faults["truncate"].num_bytes]
         request.sent = len(body)
-        hub.record(request)
+        hub.record(request, life)
         self._send(response, body)
         if "truncate" in faults:
             raise _Dropped
@@ -158,6 +159,7 @@ class HubServer(Site):
         self.faults = Faults()
         self.log: list[Request] = []
         self.errors: list[str] = []
+        self.life = 0  # counts resets: what arrived before one is neither carried out nor logged after it
         self._stopping = threading.Event()
         self._listeners: list[_Listener] = []
 
@@ -189,18 +191,20 @@ class HubServer(Site):
         """Forget repositories, users, faults, settings and the log."""
         self.faults.clear()
         with self.lock:
+            self.life += 1
             self.clear()
         self.log.clear()
         self.errors.clear()
 
     # --- requests ---
 
-    def respond(self, request: Request, faults: Mapping[str, Fault]) -> Response:
+    def respond(self, request: Request, faults: Mapping[str, Fault], life: int) -> Response:
         """Answer a request, with what is to go wrong.
 
         Args:
             request: the request.
             faults: by kind.
+            life: number of resets before it arrived.
 
         Returns:
             The answer.
@@ -213,7 +217,7 @@ class HubServer(Site):
                 fault.on_request(request)
         if "delay" in faults:
             self._stopping.wait(faults["delay"].seconds)
-        if "drop" in faults:
+        if "drop" in faults or life != self.life:
             raise _Dropped
         response = faults["status"].response() if "status" in faults else self._answer(request)
         if "drop-after" in faults:
@@ -233,9 +237,10 @@ class HubServer(Site):
             self.errors.append(traceback.format_exc())
             return HubError(500, f"The test server has a mistake: {self.errors[-1]}").response()
 
-    def record(self, request: Request) -> None:
-        """Write a request into the log."""
-        self.log.append(request)
+    def record(self, request: Request, life: int) -> None:
+        """Write a request into the log, unless it arrived before a reset."""
+        if life == self.life:
+            self.log.append(request)
 
     def clear_log(self) -> None:
         """Forget the requests so far."""

@@ -84,6 +84,29 @@ def test_other_weights_are_another_model(shared: HubServer, made: Made) -> None:
     assert convert(corpus=str(made.text)).found.source == "computed"
 
 
+def test_a_map_of_another_pair_under_the_usual_name_is_not_used(shared: HubServer, made: Made) -> None:
+    """What a repository is called counts for nothing: neither the other teacher's nor the other student's map serves."""
+    shared.add_repo(f"acme/{map_name('teacher', 'student')}", shared.files("acme/map"))
+    shared.commit("acme/map", {"alignment.json": None})
+    for name, folder in (("acme/student", made.student), ("acme/teacher", made.teacher)):
+        raw = (folder / "model.safetensors").read_bytes()
+        shared.commit(name, {"model.safetensors": bytes([*raw[:-1], raw[-1] ^ 1])})
+        assert convert(corpus=str(made.text)).found.source == "computed"
+        shared.commit(name, {"model.safetensors": raw})
+    assert convert().found.source == "hub"
+
+
+def test_a_new_tokenizer_is_another_key(shared: HubServer, made: Made) -> None:
+    """Which tokens match depends on the tokenizers, so a map computed with another one is not taken for the same."""
+    shared.commit("acme/map", {"alignment.json": None})
+    assert convert(corpus=str(made.text)).found.source == "computed"
+    assert convert(corpus=str(made.text)).found.source == "store"
+    for name, folder in (("acme/student", made.student), ("acme/teacher", made.teacher)):
+        raw = (folder / "tokenizer_config.json").read_bytes()
+        shared.commit(name, {"tokenizer_config.json": raw + b"\n"})
+        assert convert(corpus=str(made.text)).found.source == "computed"
+
+
 def test_strangers_are_not_trusted_unless_the_user_says_so(
     shared: HubServer, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +234,9 @@ def test_a_map_from_the_library_goes_there_and_comes_back(shared: HubServer, mad
     there = shared.files("acme/mine")
     assert there["alignment.safetensors"] == (made.map / "alignment.safetensors").read_bytes()
     assert there["alignment.json"] == (made.map / "alignment.json").read_bytes()
-    back = modxfer.AlignmentMap.from_pretrained("acme/mine", revision=shared.head("acme/mine"))
+    published = shared.head("acme/mine")
+    shared.commit("acme/mine", {"alignment.json": None})
+    back = modxfer.AlignmentMap.from_pretrained("acme/mine", revision=published)
     assert back.scores == mine.scores
     back.save_pretrained("saved")
     assert sorted(contents(Path("saved"))) == ["README.md", "alignment.json", "alignment.safetensors"]

@@ -8,8 +8,11 @@ import pytest
 import yaml
 
 from modxfer import api
+from modxfer.alignments.files import hash_file
 from modxfer.api import PushChoice, push
-from modxfer.errors import FormatError, UsageError
+from modxfer.errors import FormatError, HubError, UsageError
+from modxfer.paths import home
+from modxfer.registry.store import Store
 from tests.hub.server import HubServer
 from tests.registry.conftest import Made
 
@@ -85,6 +88,18 @@ def test_a_record_that_names_files_elsewhere_is_refused(acme: HubServer, made: M
     (folder / "adapter_config.json").symlink_to(tmp_path / "secret")
     with pytest.raises(FormatError, match=r"`adapter_config\.json` is not what"):
         push(folder, PushChoice(name=NAME))
+
+
+def test_a_record_that_agrees_with_nonsense_is_refused(acme: HubServer, made: Made, tmp_path: Path) -> None:
+    """Weights that are no tensors are not published, even if somebody has written their hash into the record."""
+    folder = copy(made.converted, tmp_path / "mine")
+    (folder / "adapter_model.safetensors").write_bytes(b"no tensors at all")
+    record = json.loads((folder / "transfer.json").read_text())
+    record["files"]["adapter_model.safetensors"] = hash_file(folder / "adapter_model.safetensors")
+    (folder / "transfer.json").write_text(json.dumps(record))
+    with pytest.raises(FormatError, match=r"adapter_model\.safetensors`"):
+        push(folder, PushChoice(name=NAME))
+    assert acme.log == []
 
 
 @pytest.mark.parametrize(
@@ -196,3 +211,27 @@ def test_a_damaged_alignment_map_is_refused(acme: HubServer, made: Made, tmp_pat
     with pytest.raises(FormatError, match="is damaged"):
         push(folder, PushChoice(name=NAME, licence="cc0-1.0"))
     assert acme.log == []
+
+
+def test_what_cannot_be_published_is_known_before_any_work(
+    acme: HubServer, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a licence or a login, nothing is computed, written or sent."""
+    module = copy(made.module, tmp_path / "ner")
+    (module / "README.md").unlink()
+
+    def convert(choice: PushChoice) -> api.Converted:
+        corpus = api.AlignmentChoice(corpus=str(made.text))
+        return api.convert(str(module), to=str(made.student), align=corpus, output=tmp_path / "out", push_to=choice)
+
+    with pytest.raises(UsageError, match="--license"):
+        convert(PushChoice(name=NAME))
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(HubError, match=NAME):
+        convert(PushChoice(name=NAME, licence="mit"))
+    assert not (tmp_path / "out").exists()
+    assert list(Store(home()).list()) == []
+    monkeypatch.setenv("HF_TOKEN", acme.add_user("acme"))
+    done = convert(PushChoice(name=NAME, licence="mit"))
+    assert done.pushed is not None
+    assert acme.files(NAME)["adapter_model.safetensors"] == (tmp_path / "out" / "adapter_model.safetensors").read_bytes()

@@ -224,7 +224,7 @@ class _Attempts:
             commit_message=self.destination.message,
             revision=self.destination.branch,
             create_pr=self.destination.create_pr,
-            parent_commit=self.parent,
+            parent_commit=self.parent or None,
         )
         return replace(self.planned, commit=made.oid, url=made.pr_url or made.commit_url)
 

@@ -65,7 +65,7 @@ class Repository:
 
     Attributes:
         name: Its id, as the Hub calls it now.
-        commit: Commit hash.
+        commit: Commit hash; empty where there is none yet.
         files: Path to file. Of a repository that is known from the cache only: what was fetched earlier.
         licence: What its card says; None if it says nothing, or was not asked.
     """
@@ -253,6 +253,8 @@ def git_hash(content: bytes) -> str:
 def _ask(name: str, revision: str | None, *, attempts: int) -> Repository:
     """Ask the Hub what a repository holds, and remember it."""
     info = call(lambda: api().model_info(name, revision=revision), name=name, revision=revision, attempts=attempts)
+    if info.sha is None:  # a Hub that makes no first commit by itself
+        return Repository(name=info.id, commit="", files={})
     commit = str(info.sha)
     licence = getattr(info.card_data, "license", None)
     found = _recall(info.id, commit) or _list(info.id, commit, licence=licence if isinstance(licence, str) else None)

@@ -160,6 +160,7 @@ def test_a_commit_whose_answer_is_lost_is_not_made_twice(acme: HubServer) -> Non
     done = send()
     assert done.commit == acme.head(NAME)
     assert len(acme.commits(NAME)) == 2
+    assert len(acme.requests("POST", "/commit/")) == 1
 
 
 def test_a_pull_request_leaves_the_branch_alone(acme: HubServer) -> None:
@@ -233,6 +234,16 @@ def test_what_stays_wrong_leaves_the_branch_alone(acme: HubServer, silence: Sile
     acme.faults.clear()
     assert send().commit == acme.head(NAME)
     assert acme.files(NAME) == files()
+
+
+@pytest.mark.parametrize("what", ["500", "drop"])
+def test_the_clients_own_attempts_end(acme: HubServer, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """The client, which sends an object six times by itself with pauses up to eight seconds, is stopped."""
+    monkeypatch.setenv("MODXFER_HUB_TIMEOUT", "0.6")
+    struck = acme.faults.add(Fault(**FAULTS[what], **STEPS["object"], times=None))
+    with pytest.raises(HubError, match=f"`{NAME}`"):
+        send()
+    assert 1 < struck.struck < 10  # without an end there are 30
 
 
 @pytest.mark.usefixtures("impatient")

@@ -138,16 +138,6 @@ def test_a_pause_that_is_asked_for_is_made(hub: HubServer, lora: str, caplog: py
     ]
 
 
-@pytest.mark.usefixtures("impatient")
-def test_the_clients_own_attempts_end(hub: HubServer, lora: str) -> None:
-    """The client, which tries six times by itself with pauses up to eight seconds, is stopped."""
-    struck = hub.faults.add(Fault(**FAULTS["500"], **STEPS["large"], times=None))
-    repository = open_repository(NAME)
-    with pytest.raises(HubError, match=r"status 500"):
-        repository.fetch(["sub/adapter_model.safetensors"])
-    assert 1 < struck.struck < 10  # without an end there are 30
-
-
 def test_a_damaged_file_in_the_cache_is_fetched_again(hub: HubServer, lora: str) -> None:
     """Somebody else's wrong bytes of the right length are noticed, both in LFS and outside, and replaced."""
     repository = open_repository(NAME)
