@@ -14,7 +14,7 @@ from modxfer.converters.formats import reformat
 from modxfer.converters.formats.needed import CARD
 from modxfer.converters.heads import drop_head, fit_head
 from modxfer.converters.module import BaseReference, Module
-from modxfer.errors import OutputError, UsageError
+from modxfer.errors import ModxferError, OutputError, UsageError
 from modxfer.paths import check_free, home, staged_folder
 from modxfer.registry.cards import alignment_card
 from modxfer.registry.finding import Progress, find_alignment, named_alignment
@@ -120,6 +120,8 @@ class PushChoice:
     def __post_init__(self) -> None:
         if "@" in self.name:
             raise UsageError(f"`{self.name}` names a revision.", do="Name the branch to push to with `--revision`.")
+        if self.name.count("/") != 1:
+            raise UsageError(f"`{self.name}` does not say whose it is.", do="Give an id as in `organisation/name`.")
         parse_reference(self.name)
 
 
@@ -184,7 +186,7 @@ def convert(
     record = transfer_record(pair, conversion, arrived=arrived, found=found, dropped=[*dropped, *notes])
     if not dry_run:
         write_transferred(arrived, record, pair.student.architecture, target, force=force)
-    pushed = None if push_to is None or dry_run else push(target, push_to)
+    pushed = None if push_to is None or dry_run else _push_converted(target, push_to)
     head = "none" if pair.module.head is None else "dropped" if arrived.head is None else "kept"
     return Converted(
         output=None if dry_run else target,
@@ -227,7 +229,9 @@ def compute_alignment(
         ModxferError: the map cannot be computed; nothing is written then.
     """
     choice = align or AlignmentChoice()
-    if teacher is None and is_base_model(module):
+    if is_base_model(module):
+        if teacher is not None:
+            raise UsageError(f"`{module}` is a base model, and `--from {teacher}` names another.", do="Leave `--from` out.")
         _check_whole(choice)
         search = search_whole(module, to=to, layers=layers)
     else:
@@ -327,6 +331,15 @@ def usual_map_name(reference: str) -> str:
 def _local_map(reference: str) -> Path:
     folder = Path(reference).expanduser()
     return folder if folder.is_dir() else Store(home()).locate(reference)
+
+
+def _push_converted(folder: Path, choice: PushChoice) -> Pushed:
+    """Push a module that was just converted; if that fails, say where it is."""
+    try:
+        return push(folder, choice)
+    except ModxferError as error:
+        on = f"The module is in `{folder}`; publish it with `modxfer push {folder} {choice.name}`."
+        raise type(error)(error.what, do=f"{error.do} {on}") from error
 
 
 def _check_pushable(pair: Pair, choice: PushChoice) -> None:

@@ -20,6 +20,21 @@ def home() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "modxfer"
 
 
+def is_folder(name: str) -> bool:
+    """Say whether a text from outside names a folder here.
+
+    Args:
+        name: Any text.
+
+    Returns:
+        Whether it does; what cannot be a path is none.
+    """
+    try:
+        return Path(name).expanduser().is_dir()
+    except (OSError, ValueError, RuntimeError):  # too long, with a null byte, or the home of a user that is not there
+        return False
+
+
 def check_free(target: Path, *, force: bool) -> None:
     """Refuse a target that exists, so that this is known before any work is done.
 

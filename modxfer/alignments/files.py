@@ -68,6 +68,27 @@ def write_alignment(alignment: AlignmentMap, folder: Path) -> None:
     (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read what an alignment map says of itself, without its tensors, and check it against its own hash.
+
+    Args:
+        folder: The folder that holds `alignment.json`.
+
+    Returns:
+        The record.
+
+    Raises:
+        FormatError: it is missing, damaged, of another version, or no record of an alignment map.
+    """
+    record = _read_record(folder / RECORD)
+    if record.get("sha256") != _hash_record(record):
+        raise FormatError(
+            f"`{folder / RECORD}` is damaged: it was changed after it was written.",
+            do="Fetch the map again, or compute it with `modxfer align compute`.",
+        )
+    return record
+
+
 def read_alignment(folder: Path, *, verify: bool = True) -> AlignmentMap:
     """Read an alignment map. Its arrays stay on disk until they are asked for.
 

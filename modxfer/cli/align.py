@@ -61,6 +61,7 @@ def show(
         typer.Option("--plot", metavar="FILE.png", help="Draw the scores into this file."),
     ] = None,
     force: options.ForceOption = False,
+    offline: options.OfflineOption = False,
     json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,

@@ -22,6 +22,7 @@ _KINDS = {
     "damaged": "damaged map, set aside",
     "unfinished": "unfinished map",
     "hash": "remembered hash",
+    "listing": "remembered listing",
     "lock": "lock",
 }
 """What people read of what was pruned."""
@@ -159,7 +160,7 @@ def prune_tables(pruned: Pruned) -> Iterator[RenderableType]:
     table = grid("what", "id", "size", right=("size",))
     small: dict[str, list[Item]] = {}
     for item in pruned.removed:
-        if item.kind in ("hash", "lock"):
+        if item.kind in ("hash", "listing", "lock"):
             small.setdefault(item.kind, []).append(item)
         else:
             table.add_row(_KINDS[item.kind], item.key[:12], human_size(item.size_bytes))

@@ -50,10 +50,13 @@ def convert(
         from modxfer import api
         from modxfer.cli.hub_reports import pushed_table
         from modxfer.cli.summary import conversion_summary, how_to_load
+        from modxfer.errors import UsageError
 
         choice = api.AlignmentChoice(
             aligner=align, alignment=alignment, corpus=corpus, column=column, tokens=tokens, device=device.value
         )
+        if push is None and (licence or private):
+            raise UsageError("`--license` and `--private` are about publishing.", do="Name the Hub id with `--push`.")
         push_to = api.PushChoice(name=push, licence=licence, private=private or None) if push else None
         with out.progress("Aligning", unit="tokens") as report:
             converted = api.convert(

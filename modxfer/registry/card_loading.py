@@ -17,48 +17,51 @@ HERE = "."
 """Stands for the folder of a card that is on no Hub."""
 
 
-def module_loading(record: Mapping[str, Any], *, repository: str | None) -> list[str]:
+def module_loading(record: Mapping[str, Any], *, repository: str | None, branch: str | None = None) -> list[str]:
     """Say how to load a module on its student.
 
     Args:
         record: What `transfer.json` holds.
         repository: The module's Hub id, checked; None for a folder.
+        branch: The branch there, checked; None for the main one.
 
     Returns:
         Lines of markdown; none for a format that no library here loads.
     """
     student = mapping(record.get("student"))
     base = _base_arguments(student.get("name"), student.get("revision"))
-    code = loading_code(record, base=base, place=repository or HERE)
+    code = loading_code(record, base=base, place=repository or HERE, branch=branch)
     return [*_python(code), *_stand_ins(base, repository)] if code else []
 
 
-def loading_code(record: Mapping[str, Any], *, base: str, place: str) -> list[str]:
+def loading_code(record: Mapping[str, Any], *, base: str, place: str, branch: str | None = None) -> list[str]:
     """Write the code that loads a module on its student.
 
     Args:
         record: What `transfer.json` holds.
         base: The arguments that name the student in the code.
         place: The module's Hub id or folder.
+        branch: The branch on the Hub; None for the main one.
 
     Returns:
         Lines of Python; none for a format that no library here loads.
     """
     writer = {"peft": _peft, "adapters": _adapters}.get(str(mapping(record.get("module")).get("format")))
-    return writer(base, literal(place), mapping(record.get("head"))) if writer else []
+    return writer(base, literal(place), branch, mapping(record.get("head"))) if writer else []
 
 
-def alignment_loading(alignment: AlignmentMap, *, repository: str | None) -> list[str]:
+def alignment_loading(alignment: AlignmentMap, *, repository: str | None, branch: str | None = None) -> list[str]:
     """Say how to convert with an alignment map, and how to load it.
 
     Args:
         alignment: The map.
         repository: Its Hub id, checked; None for a folder.
+        branch: The branch there, checked; None for the main one.
 
     Returns:
         Lines of markdown.
     """
-    place = repository or HERE
+    place = f"{repository or HERE}{f'@{branch}' if branch else ''}"
     lines = [
         "For any module of the teacher:",
         "",
@@ -73,7 +76,7 @@ def alignment_loading(alignment: AlignmentMap, *, repository: str | None) -> lis
     return lines if repository else [*lines, "", "`.` stands for the folder of this file."]
 
 
-def _peft(base: str, place: str, head: Mapping[str, Any]) -> list[str]:
+def _peft(base: str, place: str, branch: str | None, head: Mapping[str, Any]) -> list[str]:
     task = str(head.get("task"))
     model_class = TASK_CLASSES.get(task, "AutoModel")
     labels = 2 if task == "QUESTION_ANS" else head.get("labels")  # an answer has a start and an end
@@ -84,17 +87,18 @@ def _peft(base: str, place: str, head: Mapping[str, Any]) -> list[str]:
         f"from transformers import {model_class}",
         "",
         f"model = {model_class}.from_pretrained({base}{count})",
-        f"model = PeftModel.from_pretrained(model, {place})",
+        f"model = PeftModel.from_pretrained(model, {place}{f', revision={literal(branch)}' if branch else ''})",
     ]
 
 
-def _adapters(base: str, place: str, head: Mapping[str, Any]) -> list[str]:
-    """The head has the module's name, so it becomes active with it."""
+def _adapters(base: str, place: str, branch: str | None, head: Mapping[str, Any]) -> list[str]:
+    """The head has the module's name, so it becomes active with it; `adapters` calls a branch a version."""
+    version = f", version={literal(branch)}" if branch else ""
     return [
         "from adapters import AutoAdapterModel",
         "",
         f"model = AutoAdapterModel.from_pretrained({base})",
-        f"model.load_adapter({place}, set_active=True, use_safetensors=True)",
+        f"model.load_adapter({place}{version}, set_active=True, use_safetensors=True)",
     ]
 
 

@@ -48,24 +48,28 @@ _CORRELATION = (
 )
 _TAG = re.compile(r"[A-Za-z0-9][\w.:/+-]{0,95}", re.ASCII)
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|code|multilingual")
+_BRANCH = re.compile(r"[A-Za-z0-9][\w.+/-]*", re.ASCII)
 _SLUG = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 
 
-def module_card(record: Mapping[str, Any], *, licence: str | None = None, repository: str | None = None) -> str:
+def module_card(
+    record: Mapping[str, Any], *, licence: str | None = None, repository: str | None = None, branch: str | None = None
+) -> str:
     """Write the card of a converted module.
 
     Args:
         record: What `transfer.json` holds.
         licence: The licence to state; None for the teacher module's, as the record has it.
         repository: The Hub id that the module is pushed to; None for a folder.
+        branch: The branch that it is pushed to; None for the main one.
 
     Returns:
         Markdown with a YAML head; every text from outside is escaped.
 
     Raises:
-        UsageError: the licence or the repository is none that the Hub could have.
+        UsageError: the licence or the repository is none that the Hub could have, or the branch has odd characters.
     """
-    _check(licence, repository)
+    _check(licence, repository, branch)
     module, teacher, student = (mapping(record.get(key)) for key in ("module", "teacher", "student"))
     version = escape(mapping(record.get("versions")).get("modxfer", ""))
     sections = {
@@ -75,7 +79,7 @@ def module_card(record: Mapping[str, Any], *, licence: str | None = None, reposi
             "",
             "It is an initialisation: it was not trained on the base model that it is for.",
         ],
-        "How to load it": module_loading(record, repository=repository),
+        "How to load it": module_loading(record, repository=repository, branch=branch),
         "Where it comes from": _origin(record),
         "What was measured": _measured(record),
         "Dropped": bullets(items(record.get("dropped"))),
@@ -89,7 +93,12 @@ def module_card(record: Mapping[str, Any], *, licence: str | None = None, reposi
 
 
 def alignment_card(
-    alignment: AlignmentMap, *, licence: str | None = None, repository: str | None = None, tags: Sequence[str] = ()
+    alignment: AlignmentMap,
+    *,
+    licence: str | None = None,
+    repository: str | None = None,
+    branch: str | None = None,
+    tags: Sequence[str] = (),
 ) -> str:
     """Write the card of an alignment map.
 
@@ -97,15 +106,16 @@ def alignment_card(
         alignment: The map.
         licence: The licence to state, if any.
         repository: The Hub id that the map is pushed to; None for a folder.
+        branch: The branch that it is pushed to; None for the main one.
         tags: Tags to add, such as the one that finds the maps of a pair.
 
     Returns:
         Markdown with a YAML head; every text from outside is escaped.
 
     Raises:
-        UsageError: the licence or the repository is none that the Hub could have.
+        UsageError: the licence or the repository is none that the Hub could have, or the branch has odd characters.
     """
-    _check(licence, repository)
+    _check(licence, repository, branch)
     teacher, student = alignment.teacher, alignment.student
     on_hub = [base.name for base in (teacher, student) if card_text.is_on_hub(base.name, base.revision)]
     metadata = {
@@ -119,7 +129,7 @@ def alignment_card(
             f"How the units of the student {linked(student.name, student.revision)} correspond to those of the teacher "
             f"{linked(teacher.name, teacher.revision)}. With it, modxfer moves modules from the teacher to the student."
         ],
-        "How to use it": alignment_loading(alignment, repository=repository),
+        "How to use it": alignment_loading(alignment, repository=repository, branch=branch),
         "How it was obtained": _obtained(alignment),
         "Scores": _score_table(alignment),
         "Warnings": bullets(alignment.warnings),
@@ -134,11 +144,16 @@ def alignment_card(
     return _card(metadata, sections)
 
 
-def _check(licence: str | None, repository: str | None) -> None:
+def _check(licence: str | None, repository: str | None, branch: str | None) -> None:
     if licence is not None:
         check_licence(licence)
     if repository is not None and not card_text.is_hub_id(repository):
         raise UsageError(f"`{code(repository)}` is no id that the Hub could have.", do="Give one such as `name/repository`.")
+    if branch is not None and not _BRANCH.fullmatch(branch):
+        raise UsageError(
+            f"The branch `{code(branch)}` could not be written into the card's code.",
+            do="Name it with letters, digits, `.`, `_`, `-` and `/` only.",
+        )
 
 
 def _card(metadata: Mapping[str, Any], sections: Mapping[str, Sequence[str]]) -> str:

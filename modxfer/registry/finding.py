@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,13 +15,13 @@ from modxfer.alignments.corpus import Corpus, open_corpus, open_dataset
 from modxfer.alignments.files import read_alignment
 from modxfer.alignments.layer_maps import LayerMap
 from modxfer.alignments.request import AlignmentRequest
-from modxfer.errors import AlignmentError, CorpusError, ModxferError
+from modxfer.errors import AlignmentError, CorpusError, ModxferError, StoreError
 from modxfer.paths import home
 from modxfer.registry.hub.repositories import resolve_dataset
 from modxfer.registry.locate import LocatedBase
 from modxfer.registry.lookup import AlignmentChoice, FoundAlignment, Wanted
 from modxfer.registry.published import fetch_map, find_published, trusted_namespaces
-from modxfer.registry.pulling import keep
+from modxfer.registry.pulling import HOW, PULLED, keep
 from modxfer.registry.store import Store, alignment_key
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,9 @@ def named_alignment(reference: str, *, is_use: bool = False) -> FoundAlignment:
         stored = store.locate(reference)
         if is_use:
             store.mark_used(stored.name)
-        return FoundAlignment(source="store", alignment=read_alignment(stored), published=dict(store.pulled()).get(stored.name))
+        return FoundAlignment(
+            source="store", alignment=read_alignment(stored), published=_place(dict(store.pulled()).get(stored.name))
+        )
     published = fetch_map(reference)
     return FoundAlignment(source="hub", alignment=published.alignment, published=published.origin)
 
@@ -125,17 +127,40 @@ def _look_up(search: Search, choice: AlignmentChoice) -> FoundAlignment | None:
         choice=choice,
         corpus=corpus.fingerprint if corpus is not None and choice.corpus is not None else None,
     )
-    for key, origin in store.pulled():
-        pulled = store.find(key, is_use=False)
-        if pulled is not None and wanted.is_served_by(pulled):
+    if not wanted.takes_others:
+        return None
+    trusted = trusted_namespaces((search.module, search.teacher.name, search.student.name))
+    return _find_fetched(store, wanted, trusted) or _find_on_hub(store, wanted, trusted)
+
+
+def _find_fetched(store: Store, wanted: Wanted, trusted: Sequence[str]) -> FoundAlignment | None:
+    """Look among maps that were fetched: those that the user asked for, and those of owners who are trusted here."""
+    for key, origin in sorted(store.pulled(), key=lambda item: item[1].get(HOW) != PULLED):
+        if origin.get(HOW) != PULLED and origin.get("repository", "").partition("/")[0] not in trusted:
+            continue
+        fetched = store.find(key, is_use=False)
+        if fetched is not None and wanted.is_served_by(fetched):
             store.mark_used(key)
-            return FoundAlignment(source="store", alignment=pulled, published=origin)
-    names = (search.module, search.teacher.name, search.student.name)
-    published = find_published(wanted, namespaces=trusted_namespaces(names))
+            return FoundAlignment(source="store", alignment=fetched, published=_place(origin))
+    return None
+
+
+def _find_on_hub(store: Store, wanted: Wanted, trusted: Sequence[str]) -> FoundAlignment | None:
+    """Look for a published map, and keep it; a store that cannot be written is no reason to do without it."""
+    published = find_published(wanted, namespaces=trusted)
     if published is None:
         return None
-    kept = store.find(keep(published))
+    kept = None
+    try:
+        kept = store.find(keep(published, is_asked_for=False))
+    except StoreError as error:
+        logger.warning("%s", error.what)
     return FoundAlignment(source="hub", alignment=kept or published.alignment, published=published.origin)
+
+
+def _place(origin: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Say where a map is on the Hub."""
+    return {key: origin[key] for key in ("repository", "revision") if key in origin} if origin else None
 
 
 def _requests(search: Search, choice: AlignmentChoice) -> Iterator[AlignmentRequest]:

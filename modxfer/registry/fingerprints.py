@@ -12,8 +12,13 @@ from modxfer.errors import ArchitectureError
 from modxfer.paths import write_aside
 
 CONFIG = "config.json"
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
-"""The names that `transformers` gives weights, the first that is there; `training_args.bin` is something else."""
+WEIGHTS = (
+    "model.safetensors",
+    "model-[0-9]*-of-[0-9]*.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model-[0-9]*-of-[0-9]*.bin",
+)
+"""The names under which `transformers` looks for weights, in its order; the first that is there counts, others are variants."""
 
 
 def choose_weights(names: Iterable[str]) -> list[str]:

@@ -17,7 +17,7 @@ from modxfer.converters.formats.needed import needed_files
 from modxfer.converters.formats.reading import PARSERS
 from modxfer.converters.module import Array, BaseReference, Module, ModuleFiles, Place, TensorHeader
 from modxfer.errors import ConversionError, FormatError, ModxferError
-from modxfer.paths import home
+from modxfer.paths import home, is_folder
 from modxfer.registry.fingerprints import choose_weights, weight_files
 from modxfer.registry.hub.repositories import Repository, open_repository
 from modxfer.registry.locate import LocatedBase, list_paths, locate_base, locate_module
@@ -49,11 +49,12 @@ def inspect(reference: str) -> ModuleReport | BaseReport:
     _check_known(paths, reference)
     if not needed_files(paths):
         return _report_base(locate_base(reference, memory=Store(home()).hashes))
-    folder = Path(reference).expanduser()
-    if not folder.is_dir():
+    if not is_folder(reference):
         return _report_remote_module(open_repository(reference))
     located = locate_module(reference)
-    return _report_module(inspect_files(folder), name=located.name if located.revision else None, revision=located.revision)
+    return _report_module(
+        inspect_files(located.folder), name=located.name if located.revision else None, revision=located.revision
+    )
 
 
 def _check_known(paths: Collection[str], reference: str) -> None:
@@ -138,8 +139,7 @@ def _base_at_hand(base: BaseReference) -> Architecture | None:
     """Build the structure of a module's base model, if its config is on this machine or on the Hub."""
     if not base.name:
         return None
-    is_folder = Path(base.name).expanduser().is_dir()
-    reference = base.name if is_folder or base.revision is None else f"{base.name}@{base.revision}"
+    reference = base.name if is_folder(base.name) or base.revision is None else f"{base.name}@{base.revision}"
     try:
         return locate_base(reference, memory=Store(home()).hashes).architecture
     except ModxferError as error:

@@ -100,6 +100,8 @@ def check_licence(text: str) -> str:
             "The licence `unknown` was stated, and nobody may use what has no known licence.",
             do="State one of the Hub's ids with `--license`, such as `apache-2.0`.",
         )
+    if _is_list(text):
+        raise UsageError(f"`{code(text, limit=60)}` names several licences.", do="State one of them with `--license`.")
     if found is None:
         near = difflib.get_close_matches(text[:100].strip().lower(), sorted(LICENCES - UNSAID), n=3)
         mean = f"Did you mean {' or '.join(f'`{name}`' for name in near)}? " if near else ""
@@ -108,6 +110,19 @@ def check_licence(text: str) -> str:
             do=f"{mean}The ids are at {DOCUMENTED_AT}; `other` is for all that have none.",
         )
     return found
+
+
+def one_licence(found: object) -> str | None:
+    """Take the licence out of a card's metadata.
+
+    Args:
+        found: What the metadata says: a text, or a list of them.
+
+    Returns:
+        The text; several are joined, and are then no licence; None if it says none.
+    """
+    texts = [text for text in found if isinstance(text, str)] if isinstance(found, list) else [found]
+    return ", ".join(text for text in texts if isinstance(text, str)) or None
 
 
 def choose_licence(*, stated: str | None, module: str | None, teacher: str | None, student: str | None) -> str:
@@ -130,9 +145,8 @@ def choose_licence(*, stated: str | None, module: str | None, teacher: str | Non
         return check_licence(stated)
     own = normalise(module)
     if own is None or own in UNSAID:
-        said = f"says `{code(module, limit=60)}`, which names none that the Hub knows" if module else "says none"
         raise UsageError(
-            f"The licence of the module is not known: its card {said}.",
+            f"The licence of the module is not known: its card {_says(module)}.",
             do="Ask its author or read its repository. State one with `--license`.",
         )
     if _has_own_conditions(teacher, own) or _has_own_conditions(student, own):
@@ -142,6 +156,17 @@ def choose_licence(*, stated: str | None, module: str | None, teacher: str | Non
             do="Read them, and state the one that the result may have with `--license`.",
         )
     return own
+
+
+def _says(module: str | None) -> str:
+    if not module:
+        return "says none"
+    return f"says `{code(module, limit=60)}`, which names {'several' if _is_list(module) else 'none that the Hub knows'}"
+
+
+def _is_list(text: str) -> bool:
+    parts = text.split(", ")
+    return len(parts) > 1 and normalise(text) is None and all(map(normalise, parts))
 
 
 def _has_own_conditions(base: str | None, own: str) -> bool:

@@ -1,5 +1,6 @@
 """Finding modules and base models: a folder on this machine, else a repository on the Hub."""
 
+import contextlib
 import fnmatch
 import hashlib
 import json
@@ -14,6 +15,7 @@ from modxfer.architectures import Architecture, architecture_from_config, read_c
 from modxfer.converters.formats.files import read_card
 from modxfer.converters.formats.needed import needed_files
 from modxfer.errors import ArchitectureError, FormatError, UsageError
+from modxfer.paths import is_folder
 from modxfer.registry.fingerprints import (
     CONFIG,
     choose_weights,
@@ -22,11 +24,14 @@ from modxfer.registry.fingerprints import (
     remembered_hash,
     weight_files,
 )
-from modxfer.registry.hub.repositories import Repository, open_repository
+from modxfer.registry.hub.repositories import Repository, git_hash, open_repository
+from modxfer.registry.licences import one_licence
 from modxfer.registry.origin import read_origin
 
 _BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model")
 """What `transformers` may read beside the weights: configs, tokenizer, the index of shards."""
+
+_LARGEST_REGULAR_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,7 @@ class LocatedBase:
     @property
     def licence(self) -> str | None:
         """What its card says; None if it says nothing."""
-        found = self.repository.licence if self.repository else read_card(self.folder).get("license")
-        return found if isinstance(found, str) else None
+        return self.repository.licence if self.repository else one_licence(read_card(self.folder).get("license"))
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -82,8 +86,8 @@ class LocatedBase:
     def text_reading(self) -> str:
         """Hash of what lies beside the weights: the tokenizer is there, and decides which tokens match. Nothing is fetched."""
         if self.repository is None:
-            paths = {path for pattern in _BESIDE_WEIGHTS for path in self.folder.glob(pattern)}
-            hashes = {path.name: remembered_hash(path, memory=self.memory) for path in paths}
+            names = _beside_weights(path.name for path in self.folder.iterdir() if path.is_file())
+            hashes = {name: self._hash_as_hub(self.folder / name) for name in names}
         else:
             files = self.repository.files
             hashes = {name: files[name].sha256 or files[name].git_hash for name in _beside_weights(files)}
@@ -100,6 +104,12 @@ class LocatedBase:
             files = self.repository.files
             folder = self.repository.fetch(dict.fromkeys([CONFIG, *_beside_weights(files), *choose_weights(files)]))
         return BaseModel(folder=folder, architecture=self.architecture, record=self.record)
+
+    def _hash_as_hub(self, path: Path) -> str:
+        """Hash a file as the Hub would say it: sha256 for what it keeps in LFS by its usual rules, else as git does."""
+        if path.suffix == ".model" or path.stat().st_size > _LARGEST_REGULAR_BYTES:
+            return remembered_hash(path, memory=self.memory)
+        return git_hash(path.read_bytes())
 
     def _fingerprint_remote(self, repository: Repository) -> str:
         """Take the hashes of large files from the Hub, and fetch only what is so small that it has none there."""
@@ -133,13 +143,12 @@ def locate_base(reference: str, *, memory: Path) -> LocatedBase:
         UsageError: it is neither a folder nor on the Hub.
         HubError: the Hub refuses or cannot be reached.
     """
-    folder = Path(reference).expanduser()
-    is_folder = folder.is_dir()
-    repository = None if is_folder else open_repository(reference)
+    folder, is_here = Path(reference).expanduser(), is_folder(reference)
+    repository = None if is_here else open_repository(reference)
     if not ((folder / CONFIG).is_file() if repository is None else CONFIG in repository.files):
         raise ArchitectureError(
             f"`{reference}` holds no `{CONFIG}`, so it is not a base model.",
-            do="Name the folder that `save_pretrained` wrote." if is_folder else "Give the Hub id of a base model.",
+            do="Name the folder that `save_pretrained` wrote." if is_here else "Give the Hub id of a base model.",
         )
     if repository is None:
         return LocatedBase(reference=reference, name=folder.resolve().name, folder=folder, memory=memory)
@@ -178,11 +187,16 @@ def list_paths(reference: str) -> set[str]:
         HubError: the Hub refuses or cannot be reached.
     """
     folder = Path(reference).expanduser()
-    if folder.is_file():
-        raise UsageError(f"`{reference}` is a file.", do="Name the folder that holds it.")
-    if not folder.is_dir():
+    _refuse_file(reference)
+    if not is_folder(reference):
         return set(open_repository(reference).files)
     return {path.relative_to(folder).as_posix() for path in [*folder.glob("*"), *folder.glob("*/*")]}
+
+
+def _refuse_file(reference: str) -> None:
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        if Path(reference).expanduser().is_file():
+            raise UsageError(f"`{reference}` is a file, not a folder.", do="Name the folder that holds it.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,15 +231,21 @@ def locate_module(reference: str) -> LocatedModule:
         HubError: the Hub refuses or cannot be reached.
     """
     folder = Path(reference).expanduser()
-    if folder.is_dir():
+    if is_folder(reference):
         origin = read_origin(folder)
         if origin is not None:
             return LocatedModule(name=origin.repository, revision=origin.revision, folder=folder, files=tuple(origin.files))
         return LocatedModule(name=folder.resolve().name, revision=None, folder=folder)
-    if folder.is_file():
-        raise UsageError(f"`{reference}` is a file, not a module.", do="Name the folder that holds it.")
+    _refuse_file(reference)
     repository = open_repository(reference)
     needed = needed_files(repository.files)
+    folders = sorted(path.rpartition("/")[0] for path in needed if path.endswith("adapter_config.json"))
+    if len(folders) > 1:
+        raise FormatError(
+            f"`{repository.name}` holds {len(folders)} modules ({', '.join(f'`{name}`' for name in folders)}), and modxfer "
+            "takes repositories of one.",
+            do="Fetch the one that you want with `hf download`, and give its folder.",
+        )
     if not needed:
         raise FormatError(
             f"`{repository.name}` holds no `adapter_config.json`, so it is no module.",

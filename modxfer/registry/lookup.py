@@ -105,6 +105,29 @@ class Wanted:
     choice: AlignmentChoice
     corpus: str | None
 
+    @property
+    def takes_others(self) -> bool:
+        """Whether a map that somebody else computed can do at all."""
+        return (self.choice.tokens, self.choice.penalty) == (DEFAULT_TOKENS, DEFAULT_PENALTY)
+
+    def may_be_served_by(self, record: Mapping[str, Any]) -> bool:
+        """Say whether a map is worth fetching.
+
+        Args:
+            record: What it says of itself.
+
+        Returns:
+            Whether it is of these two base models, and was computed as the user asks.
+        """
+        named = [record.get(key) for key in ("teacher", "student", "corpus")]
+        prints = [item.get("fingerprint") if isinstance(item, Mapping) else None for item in named]
+        return (
+            self.takes_others
+            and prints[:2] == [self.teacher.fingerprint, self.student.fingerprint]
+            and record.get("requested") == self.choice.aligner
+            and self.corpus in (None, prints[2])
+        )
+
     def is_served_by(self, alignment: AlignmentMap) -> bool:
         """Say whether a map will do.
 
@@ -119,6 +142,6 @@ class Wanted:
             and alignment.student.fingerprint == self.student.fingerprint
             and alignment.requested == self.choice.aligner
             and self.corpus in (None, alignment.corpus.fingerprint)
-            and (self.choice.tokens, self.choice.penalty) == (DEFAULT_TOKENS, DEFAULT_PENALTY)
+            and self.takes_others
             and covers(alignment, self.uses)
         )

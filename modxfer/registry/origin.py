@@ -1,12 +1,16 @@
 """Where a folder that was fetched from the Hub came from: `origin.json`."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from modxfer.alignments.files import hash_file
+from modxfer.converters.formats.checks import is_hub_id
+from modxfer.converters.formats.needed import needed_files
 
 ORIGIN = "origin.json"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,18 @@ def read_origin(folder: Path) -> Origin | None:
     """
     try:
         origin = Origin(**json.loads((folder / ORIGIN).read_text(encoding="utf-8")))
-        is_same = all(hash_file(folder / name) == found for name, found in origin.files.items())
+        return origin if _is_true_of(origin, folder) else None
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-    return origin if is_same else None
+
+
+def _is_true_of(origin: Origin, folder: Path) -> bool:
+    """Say whether an origin is one, and speaks of every file of the module that lies in the folder."""
+    there = [path.relative_to(folder).as_posix() for path in [*folder.glob("*"), *folder.glob("*/*")]]
+    return (
+        is_hub_id(origin.repository)
+        and _COMMIT.fullmatch(origin.revision) is not None
+        and bool(origin.files)
+        and set(needed_files(there)) <= set(origin.files)
+        and all(hash_file(folder / name) == found for name, found in origin.files.items())
+    )

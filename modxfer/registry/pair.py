@@ -1,7 +1,6 @@
 """A module between its teacher and a student: what a conversion or an alignment begins with."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from modxfer.alignments.layer_maps import LayerMap, layer_map
 from modxfer.alignments.request import AlignmentRequest, check_kinds
@@ -9,7 +8,7 @@ from modxfer.converters.convert import request_for
 from modxfer.converters.formats import inspect_files, read_module
 from modxfer.converters.module import BaseReference, Module, ModuleFiles
 from modxfer.errors import UsageError
-from modxfer.paths import home
+from modxfer.paths import home, is_folder
 from modxfer.registry.finding import Search
 from modxfer.registry.locate import LocatedBase, LocatedModule, locate_base, locate_module
 from modxfer.registry.store import Store
@@ -75,6 +74,11 @@ def read_pair(module: str, *, to: str, teacher: str | None, layers: str) -> Pair
     store = Store(home())
     located = locate_module(module)
     files = inspect_files(located.folder)
+    if teacher is None and located.revision is not None and is_folder(files.base.name):
+        raise UsageError(
+            f"The module `{module}` comes from the Hub and says that it belongs to `{files.base.name}`, a folder here.",
+            do="Say with `--from` which base model it belongs to.",
+        )
     named = teacher or _pinned(files.base)
     if not named:
         raise UsageError(f"The module `{module}` does not say which base model it belongs to.", do="Say so with `--from`.")
@@ -126,5 +130,5 @@ def _read_student(teacher: LocatedBase, to: str, layers: str) -> tuple[LocatedBa
 
 def _pinned(base: BaseReference) -> str:
     """Name the base model that a module says, at the revision that it says; a folder has none."""
-    is_pinned = base.revision is not None and not Path(base.name).expanduser().is_dir()
+    is_pinned = base.revision is not None and not is_folder(base.name)
     return f"{base.name}@{base.revision}" if base.name and is_pinned else base.name

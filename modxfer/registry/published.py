@@ -1,5 +1,6 @@
 """Alignment maps on the Hub: fetching one, and finding those of a pair that may be used without being named."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modxfer.alignments.alignment_map import AlignmentMap
-from modxfer.alignments.files import RECORD, TENSORS, read_alignment
+from modxfer.alignments.files import RECORD, TENSORS, read_alignment, read_record
 from modxfer.converters.formats.needed import CARD
 from modxfer.errors import FormatError, HubError, ModxferError
 from modxfer.registry.hub.calls import api, call
@@ -97,9 +98,11 @@ def find_published(wanted: Wanted, *, namespaces: Iterable[str]) -> PublishedMap
         None if there is none, or the Hub cannot be asked.
     """
     for namespace in namespaces:
-        found = [published for name in _candidates(wanted, namespace) if (published := _try(name, wanted)) is not None]
-        if found:
-            return max(found, key=lambda published: (published.alignment.corpus.tokens, published.repository))
+        offered = [found for name in _candidates(wanted, namespace) if (found := _look_at(name, wanted)) is not None]
+        for _, name in sorted(offered, reverse=True):
+            published = _try(name, wanted)
+            if published is not None:
+                return published
     return None
 
 
@@ -108,24 +111,43 @@ def _candidates(wanted: Wanted, namespace: str) -> Iterator[str]:
     yield (usual := f"{namespace}/{map_name(wanted.teacher.name, wanted.student.name)}")
     tag = pair_tag(wanted.teacher.fingerprint, wanted.student.fingerprint)
     try:
-        models = call(lambda: list(api().list_models(author=namespace, filter=[MAP_TAG, tag], limit=_MOST)), name=namespace)
+        models = call(
+            lambda: list(api().list_models(author=namespace, filter=[MAP_TAG, tag], limit=_MOST)), name=namespace, optional=True
+        )
     except ModxferError as error:
         logger.info("%s", error)
         return
     yield from sorted(model.id for model in models if model.id != usual)
 
 
-def _try(name: str, wanted: Wanted) -> PublishedMap | None:
-    """Fetch a map if it serves; what is wrong with it is said, and is no reason to stop."""
-    try:
+def _look_at(name: str, wanted: Wanted) -> tuple[int, str] | None:
+    """Fetch what a map says of itself; give its tokens and its id at its commit if it is worth fetching."""
+    with _passing_over(name):
         parse_reference(name)
+        repository = open_repository(name, optional=True)
+        if RECORD in repository.files:
+            record = read_record(repository.fetch([RECORD]))
+            if wanted.may_be_served_by(record):
+                return int(record["corpus"]["tokens"]), f"{repository.name}@{repository.commit}"
+    return None
+
+
+def _try(name: str, wanted: Wanted) -> PublishedMap | None:
+    """Fetch a map if it serves."""
+    with _passing_over(name):
         published = fetch_map(name)
-    except RepositoryMissing:
-        return None
-    except HubError as error:
+        if wanted.is_served_by(published.alignment):
+            return published
+    return None
+
+
+@contextlib.contextmanager
+def _passing_over(name: str) -> Iterator[None]:
+    """Go on without a map that is not there or not sound; what is wrong with it is said."""
+    try:
+        yield
+    except (RepositoryMissing, HubError) as error:
         logger.info("%s", error)
-        return None
-    except ModxferError as error:
-        logger.warning("A published alignment map is not used: %s", error.what)
-        return None
-    return published if wanted.is_served_by(published.alignment) else None
+    except (ModxferError, KeyError, TypeError, ValueError) as error:
+        what = error.what if isinstance(error, ModxferError) else f"`{name}` does not say what it must."
+        logger.warning("A published alignment map is not used: %s", what)

@@ -1,9 +1,8 @@
 """Pushing a folder to the Hub: a converted module or an alignment map, verified, with its card and its licence."""
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,16 @@ from modxfer.alignments.files import TENSORS, hash_file, read_alignment
 from modxfer.converters.formats import inspect_files
 from modxfer.converters.formats.files import read_card
 from modxfer.converters.formats.needed import CARD, MODULE_FILES
-from modxfer.errors import FormatError, UsageError
+from modxfer.errors import UsageError
 from modxfer.registry.cards import alignment_card, module_card
-from modxfer.registry.hub.commits import Commit, Content, Destination, commit, plan_commit
+from modxfer.registry.hub.commits import DEFAULT_BRANCH, Commit, Content, Destination, commit, plan_commit
 from modxfer.registry.hub.failures import page
-from modxfer.registry.licences import choose_licence
+from modxfer.registry.licences import check_licence, choose_licence, one_licence
+from modxfer.registry.occupied import ALIGNMENT_MAP, MODULE, check_free, look_at, replaced_card, revealed_origin
+from modxfer.registry.own_cards import amend, card_path, read_card_text
 from modxfer.registry.pairs import MAP_TAG, pair_tag
-from modxfer.registry.transfers import TRANSFER, read_transfer
+from modxfer.registry.transfers import TRANSFER, as_text, read_transfer
+from modxfer.secrets import redact
 
 _OWNED = (*MODULE_FILES, TRANSFER, MAP_RECORD, TENSORS)
 """Files that modxfer or the libraries would read, so that an old one must not stay beside new ones."""
@@ -35,6 +37,7 @@ class Parcel:
         card: The card, as it will be there.
         licence: Its licence, as the Hub writes it.
         left_out: Files of the folder that are not pushed.
+        origin: What the record says of the teacher module; empty for an alignment map.
         warnings: What a user should know before it is public.
     """
 
@@ -43,6 +46,7 @@ class Parcel:
     card: str
     licence: str
     left_out: tuple[str, ...]
+    origin: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
@@ -115,34 +119,41 @@ def push_folder(folder: Path, destination: Destination, *, licence: str | None =
         What was pushed. If all of it was there already, nothing was.
 
     Raises:
-        UsageError: the folder holds neither, or no licence can be chosen.
+        UsageError: the folder holds neither, or a token; no licence can be chosen; or the repository holds something else.
         FormatError: the folder does not hold what its record says.
         HubError: the Hub refuses or cannot be reached.
     """
-    parcel = pack(folder, name=destination.name, licence=licence)
+    is_elsewhere = destination.branch != DEFAULT_BRANCH and not destination.create_pr
+    parcel = pack(folder, name=destination.name, licence=licence, branch=destination.branch if is_elsewhere else None)
+    there = look_at(destination)
+    if there is not None:
+        check_free(there, kind=parcel.kind, private=destination.private)
+        parcel = replace(parcel, warnings=(*parcel.warnings, *replaced_card(there, kind=parcel.kind, card=parcel.card)))
+    parcel = replace(parcel, warnings=(*parcel.warnings, *revealed_origin(parcel.origin, destination, there)))
     send = plan_commit if dry_run else commit
     return Pushed(parcel=parcel, commit=send(parcel.files, destination, owned=_OWNED), is_done=not dry_run)
 
 
-def pack(folder: Path, *, name: str, licence: str | None) -> Parcel:
+def pack(folder: Path, *, name: str, licence: str | None, branch: str | None = None) -> Parcel:
     """Verify a folder, choose its licence and write its card.
 
     Args:
         folder: What `convert` or `align compute` wrote.
         name: The Hub id that it goes to, for the card.
         licence: Its licence; None for the teacher module's.
+        branch: The branch that it goes to, for the card; None for the main one.
 
     Returns:
         What is to be pushed.
 
     Raises:
-        UsageError: the folder holds neither, or no licence can be chosen.
+        UsageError: the folder holds neither, or a token, or no licence can be chosen.
         FormatError: the folder does not hold what its record says.
     """
-    if is_map(folder):
-        return _pack_map(folder, name=name, licence=licence)
-    if (folder / TRANSFER).is_file():
-        return _pack_module(folder, name=name, licence=licence)
+    if is_map(folder) or (folder / TRANSFER).is_file():
+        parcel = (_pack_map if is_map(folder) else _pack_module)(folder, name=name, licence=licence, branch=branch)
+        _refuse_tokens(parcel.files)
+        return parcel
     if not folder.is_dir():
         raise UsageError(f"`{folder}` is no folder.", do="Name the folder that `modxfer convert` or `align compute` wrote.")
     raise UsageError(
@@ -151,7 +162,7 @@ def pack(folder: Path, *, name: str, licence: str | None) -> Parcel:
     )
 
 
-def _pack_module(folder: Path, *, name: str, licence: str | None) -> Parcel:
+def _pack_module(folder: Path, *, name: str, licence: str | None, branch: str | None) -> Parcel:
     record = read_transfer(folder)
     inspect_files(folder)
     own_card = _own_card(folder, record)
@@ -161,34 +172,46 @@ def _pack_module(folder: Path, *, name: str, licence: str | None) -> Parcel:
         teacher=record["teacher"].get("licence"),
         student=record["student"].get("licence"),
     )
-    card = module_card(record, licence=chosen, repository=name) if own_card is None else _amend(own_card, chosen)
+    card = (
+        module_card(record, licence=chosen, repository=name, branch=branch)
+        if own_card is None
+        else amend(own_card, licence=chosen)
+    )
     hashes = {**record["files"], CARD: hashlib.sha256(card.encode()).hexdigest()}
-    pushed = json.dumps({**record, "licence": chosen, "files": hashes}, indent=2, ensure_ascii=False) + "\n"
+    pushed = as_text({**record, "licence": chosen, "files": hashes})
     weights: dict[str, Content] = {path: folder / path for path in record["files"] if path != CARD}
     files = {**weights, CARD: card.encode(), TRANSFER: pushed.encode()}
     return Parcel(
-        kind="module",
+        kind=MODULE,
         files=files,
         card=card,
         licence=chosen,
         left_out=_left_out(folder, files),
+        origin=record["module"],
         warnings=_base_warnings(student=record["student"]),
     )
 
 
-def _pack_map(folder: Path, *, name: str, licence: str | None) -> Parcel:
+def _pack_map(folder: Path, *, name: str, licence: str | None, branch: str | None) -> Parcel:
     alignment = read_alignment(folder)
     own_card = _own_map_card(folder, alignment)
-    chosen = choose_licence(stated=licence or _licence_in(own_card, folder), module=None, teacher=None, student=None)
+    stated = licence or _licence_in(own_card, folder)
+    if stated is None:
+        bases = f"`{alignment.teacher.name}` and `{alignment.student.name}`"
+        raise UsageError(
+            f"No licence was stated for the alignment map, and it is made of two base models, {bases}.",
+            do="Read their licences, and state one for the map with `--license`.",
+        )
+    chosen = check_licence(stated)
     tags = (MAP_TAG, pair_tag(alignment.teacher.fingerprint, alignment.student.fingerprint))
     card = (
-        alignment_card(alignment, licence=chosen, repository=name, tags=tags)
+        alignment_card(alignment, licence=chosen, repository=name, branch=branch, tags=tags)
         if own_card is None
-        else _amend(own_card, chosen, tags=tags)
+        else amend(own_card, licence=chosen, tags=tags)
     )
     files: dict[str, Content] = {TENSORS: folder / TENSORS, MAP_RECORD: folder / MAP_RECORD, CARD: card.encode()}
     return Parcel(
-        kind="alignment map",
+        kind=ALIGNMENT_MAP,
         files=files,
         card=card,
         licence=chosen,
@@ -199,48 +222,36 @@ def _pack_map(folder: Path, *, name: str, licence: str | None) -> Parcel:
 
 def _own_card(folder: Path, record: Mapping[str, Any]) -> str | None:
     """Give the card that a user wrote or changed; None if it is the one that `convert` wrote, or there is none."""
-    path = folder / CARD
-    if not path.is_file() or hash_file(path) == record["files"].get(CARD):
+    path = card_path(folder)
+    if path is None or hash_file(path) == record["files"].get(CARD):
         return None
-    return _read_card_text(path)
+    return read_card_text(path)
 
 
 def _own_map_card(folder: Path, alignment: AlignmentMap) -> str | None:
-    path = folder / CARD
-    if not path.is_file():
+    path = card_path(folder)
+    if path is None:
         return None
-    text = _read_card_text(path)
+    text = read_card_text(path)
     return None if text == alignment_card(alignment) else text
-
-
-def _read_card_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"`{path}` is no UTF-8 text.", do="Save it as UTF-8, or remove it to have one written.") from error
-
-
-def _amend(own_card: str, licence: str, *, tags: Sequence[str] = ()) -> str:
-    """Put the licence, and the tags that the map is found by, into a card that a user wrote; the rest stays as it is."""
-    from huggingface_hub import ModelCard
-
-    try:
-        card = ModelCard(own_card)
-        card.data["license"] = licence
-        if tags:
-            card.data["tags"] = list(dict.fromkeys([*(card.data.get("tags") or []), *tags]))
-        return str(card)
-    except (ValueError, TypeError) as error:
-        raise FormatError(
-            f"The metadata of the card cannot be read: {' '.join(str(error).split())[:200]}.",
-            do="Mend `README.md`, or remove it to have one written.",
-        ) from error
 
 
 def _licence_in(own_card: str | None, folder: Path) -> str | None:
     """Take the licence that a user wrote into the card."""
-    stated = read_card(folder).get("license") if own_card is not None else None
-    return stated if isinstance(stated, str) else None
+    return one_licence(read_card(folder).get("license")) if own_card is not None else None
+
+
+def _refuse_tokens(files: Mapping[str, Content]) -> None:
+    """Refuse what nobody else may read; only texts can hold it."""
+    for path, content in files.items():
+        if path != CARD and not path.endswith(".json"):
+            continue
+        text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", "replace")
+        if redact(text) != text:
+            raise UsageError(
+                f"There is something in `{path}` that looks like a token, and everybody could read it.",
+                do="Remove it." if path == CARD else "Remove it from the names that were given, and make the folder again.",
+            )
 
 
 def _base_warnings(**bases: Mapping[str, Any]) -> tuple[str, ...]:

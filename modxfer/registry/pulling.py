@@ -6,16 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from modxfer.alignments.files import RECORD, hash_file
+from modxfer.alignments.files import RECORD, TENSORS, hash_file
 from modxfer.converters.formats import inspect_files
+from modxfer.converters.formats.needed import CARD
 from modxfer.converters.module import BaseReference
 from modxfer.errors import UsageError
-from modxfer.paths import check_free, home, staged_folder
+from modxfer.paths import check_free, home, is_folder, staged_folder
 from modxfer.registry.hub.repositories import open_repository
 from modxfer.registry.locate import locate_module
 from modxfer.registry.origin import write_origin
 from modxfer.registry.published import PublishedMap, fetch_map
 from modxfer.registry.store import Store, alignment_key
+
+HOW, PULLED, FOUND = "how", "pulled", "found"
+"""In the origin of a stored map: whether the user asked for it, or it was found for one conversion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,7 @@ def pull(reference: str, *, output: Path | None = None, force: bool = False) -> 
         HubError: the Hub refuses or cannot be reached.
         OutputError: the output cannot be written.
     """
-    if Path(reference).expanduser().exists():
+    if is_folder(reference):
         raise UsageError(f"`{reference}` is on this machine already.", do="Give a Hub id, as in `organisation/name`.")
     if output is not None:
         check_free(output, force=force)
@@ -110,25 +114,29 @@ def pull_map(reference: str, *, output: Path | None = None, force: bool = False)
     return pulled if output is None else _copy(pulled, output, force=force)
 
 
-def keep(published: PublishedMap) -> str:
+def keep(published: PublishedMap, *, is_asked_for: bool) -> str:
     """Put a fetched map into the store, under a key of its own: what it says of itself is not taken for what we would compute.
 
     Args:
         published: The map.
+        is_asked_for: Whether the user named it; it then serves every conversion of its pair, and else only those whose module
+            or models are its owner's.
 
     Returns:
         Its key.
+
+    Raises:
+        StoreError: the store cannot be written.
     """
-    key = alignment_key({"published": published.repository, "revision": published.revision})
-    store = Store(home())
-    if store.find(key) is None:
-        store.add(key, published.alignment, origin=published.origin)
+    how = {HOW: PULLED if is_asked_for else FOUND}
+    key = alignment_key({"published": published.repository, "revision": published.revision, **how})
+    Store(home()).keep(key, published.alignment, origin={**published.origin, **how})
     return key
 
 
 def _pull_map(reference: str) -> Pulled:
     published = fetch_map(reference)
-    paths = [path for path in published.folder.iterdir() if path.is_file()]
+    paths = [published.folder / name for name in (RECORD, TENSORS, CARD) if (published.folder / name).is_file()]
     return Pulled(
         kind="alignment map",
         repository=published.repository,
@@ -136,7 +144,7 @@ def _pull_map(reference: str) -> Pulled:
         folder=published.folder,
         files={path.name: hash_file(path) for path in sorted(paths)},
         size_bytes=sum(path.stat().st_size for path in paths),
-        key=keep(published),
+        key=keep(published, is_asked_for=True),
     )
 
 

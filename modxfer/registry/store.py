@@ -175,6 +175,21 @@ class Store:
                 continue
             yield stored
 
+    def keep(self, key: str, alignment: AlignmentMap, *, origin: Mapping[str, str]) -> None:
+        """Store a map that was fetched, unless the same one is there; of several processes that do so, one writes.
+
+        Args:
+            key: The key.
+            alignment: The map.
+            origin: Where it was fetched from, and how.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with self._lock(key):
+            if self._read_or_set_aside(key) is None or _read_origin(self._folder(key)) != dict(origin):
+                self.add(key, alignment, origin=origin)
+
     def locate(self, prefix: str) -> Path:
         """Find the folder of the one map whose key begins with a prefix.
 
@@ -312,12 +327,12 @@ class Store:
     def _lock_if_free(self, item: Item, *, create: bool) -> Iterator[bool]:
         """Hold the lock of an item's key, unless another process does; gives whether that is so.
 
-        Nobody works on hashes and on what was set aside. A lock that was never made is free.
+        Nobody works on hashes, listings and what was set aside. A lock that was never made is free.
         """
         from filelock import FileLock, Timeout
 
         path = self.root / LOCKS / f"{item.key}.lock"
-        if item.kind in ("hash", "damaged") or not (create or path.exists()):
+        if item.kind in ("hash", "listing", "damaged") or not (create or path.exists()):
             yield True
             return
         try:

@@ -1,5 +1,6 @@
 """The record of a transfer, `transfer.json`: what a converted module was made from, and hashes of what lies beside it."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -96,8 +97,20 @@ def write_transferred(module: Module, record: Mapping[str, Any], student: Archit
         read_module(inspect_files(staging), student)
         (staging / CARD).write_text(module_card(record), encoding="utf-8")
         files = {path.name: hash_file(path) for path in sorted(staging.iterdir())}
-        full = json.dumps({**record, "files": files}, indent=2, ensure_ascii=False)
-        (staging / TRANSFER).write_text(full + "\n", encoding="utf-8")
+        (staging / TRANSFER).write_text(as_text({**record, "files": files}), encoding="utf-8")
+
+
+def as_text(record: Mapping[str, Any]) -> str:
+    """Write a record as it stands in its file, with a hash of itself.
+
+    Args:
+        record: What it says.
+
+    Returns:
+        JSON.
+    """
+    plain = json.loads(json.dumps(record))  # keys become what they will be when they are read
+    return json.dumps({**plain, "sha256": _hash_record(plain)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_transfer(folder: Path) -> dict[str, Any]:
@@ -110,7 +123,7 @@ def read_transfer(folder: Path) -> dict[str, Any]:
         The record. The card may have been changed; everything else is as it was written.
 
     Raises:
-        FormatError: there is no record, or of another version, or a file is missing or was changed.
+        FormatError: there is no record, or of another version, or it or a file is missing or was changed.
     """
     path = folder / TRANSFER
     record = read_json(path)
@@ -124,6 +137,8 @@ def read_transfer(folder: Path) -> dict[str, Any]:
     parts = [record.get(part) for part in ("module", "teacher", "student", "layers", "alignment", "versions")]
     if not isinstance(files, Mapping) or not files or not all(isinstance(part, Mapping) for part in parts):
         raise FormatError(f"`{path}` is not the record of a transfer.", do="Convert the module again.")
+    if record.get("sha256") != _hash_record(record):
+        raise FormatError(f"`{path}` was changed after it was written.", do="Convert the module again, and push that.")
     wrong = [name for name, expected in files.items() if name != CARD and _hash(folder, name) != expected]
     if wrong:
         raise FormatError(
@@ -132,6 +147,12 @@ def read_transfer(folder: Path) -> dict[str, Any]:
             do="Convert the module again, and push that.",
         )
     return record
+
+
+def _hash_record(record: Mapping[str, Any]) -> str:
+    """Hash what a record says, whatever its layout."""
+    content = {key: value for key, value in record.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _hash(folder: Path, name: str) -> str | None:

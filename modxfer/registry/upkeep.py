@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modxfer.errors import StoreError, UsageError
 
-MAPS, DAMAGED, LOCKS, HASHES = "alignments", "damaged", "locks", "hashes"
+MAPS, DAMAGED, LOCKS, HASHES, LISTINGS = "alignments", "damaged", "locks", "hashes", "listings"
 """The store's folders."""
 
 KEYS = "[0-9a-f]*"
@@ -27,9 +27,10 @@ class Item:
     """Something that takes room in the store.
 
     Attributes:
-        kind: "map", "damaged" (set aside), "unfinished" (left by a process that was killed), "hash" or "lock".
+        kind: "map", "damaged" (set aside), "unfinished" (left by a process that was killed), "hash",
+            "listing" (what the Hub said of a repository) or "lock".
         path: Where it lies.
-        key: The key of the map that it belongs to; empty for a hash.
+        key: The key of the map that it belongs to; empty for a hash or a listing.
         size_bytes: Its size.
     """
 
@@ -67,8 +68,8 @@ def prunable(root: Path, *, older_than_days: int | float, now: float, only_damag
         only_damaged: List nothing but maps that were set aside as damaged.
 
     Yields:
-        Maps, those set aside as damaged, and remembered hashes of that age; what is unfinished after a day; all locks. With
-        each comes the time since which nothing may have touched it, in seconds since the epoch.
+        Maps, those set aside as damaged, and remembered hashes and listings of that age; what is unfinished after a day; all
+        locks. With each comes the time since which nothing may have touched it, in seconds since the epoch.
 
     Raises:
         UsageError: the age is no number of days.
@@ -82,6 +83,7 @@ def prunable(root: Path, *, older_than_days: int | float, now: float, only_damag
             ("map", f"{MAPS}/{KEYS}", limit),
             ("unfinished", f"{MAPS}/.{KEYS}-*", day_ago),
             ("hash", f"{HASHES}/*", limit),
+            ("listing", f"{LISTINGS}/*", limit),
             ("lock", f"{LOCKS}/*.lock", math.inf),
         ]
     for kind, pattern, oldest in places:
@@ -171,5 +173,5 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _items(root: Path, kind: str, pattern: str) -> Iterator[Item]:
     for path in sorted(root.glob(pattern)):
-        key = "" if kind == "hash" else path.name.removeprefix(".").removesuffix(".lock").partition("-")[0]
+        key = "" if kind in ("hash", "listing") else path.name.removeprefix(".").removesuffix(".lock").partition("-")[0]
         yield Item(kind=kind, path=path, key=key, size_bytes=size_of(path))

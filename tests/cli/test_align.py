@@ -14,6 +14,7 @@ from typer.testing import Result
 from modxfer.alignments.files import read_alignment
 from modxfer.registry.store import Store
 from tests.cli.conftest import World
+from tests.hub.server import HubServer
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -268,3 +269,14 @@ def test_prune_wants_a_number_of_days(
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
     assert stored_folder(computed["id"]).is_dir()
+
+
+def test_prune_counts_remembered_listings(
+    hub: HubServer, world: World, call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was remembered of repositories goes too, and is one line."""
+    hub.add_repo("acme/base", {"config.json": b"{}"})
+    call("inspect", "acme/base")
+    page = call("align", "prune", "--keep-days", 0).stdout
+    assert "2 remembered listings" in page
+    assert call("align", "prune", "--keep-days", 0).stdout == "Nothing\n"

@@ -12,6 +12,7 @@ from modxfer import api
 from modxfer.cli import options
 from tests.builders import load_peft_module, tiny_config, tiny_model
 from tests.cli.conftest import VOCABULARY, World, save_module
+from tests.hub.server import HubServer
 
 FEW = ("--tokens", 300)
 KEYS = {
@@ -215,3 +216,19 @@ def test_convert_error_is_json_if_asked(world: World, call: Callable[..., Result
 def test_default_tokens_are_those_of_the_library() -> None:
     """The number of tokens that the help page promises is the library's."""
     assert api.AlignmentChoice().tokens == options.DEFAULT_TOKENS
+
+
+def test_options_of_publishing_need_a_name(world: World, call: Callable[..., Result]) -> None:
+    """A licence or privacy without a place to publish would go unnoticed."""
+    for words in (["--license", "mit"], ["--private"]):
+        refuse(call("convert", world.module, "--to", world.twin, *words), 2, "`--license` and `--private`", "--push")
+
+
+def test_a_push_that_fails_says_where_the_module_is(
+    hub: HubServer, world: World, call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was converted is kept, and the message says how to go on."""
+    monkeypatch.setenv("HF_TOKEN", hub.add_user("acme", role="read"))
+    words = ["convert", world.module, "--to", world.twin, "--align", "identity", "--output", "out"]
+    refuse(call(*words, "--push", "acme/x", "--license", "mit"), 1, "403", "The module is in `out`", "modxfer push out acme/x")
+    assert (Path("out") / "transfer.json").is_file()

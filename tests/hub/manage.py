@@ -8,6 +8,7 @@ from tests.hub import cards
 from tests.hub.protocol import NO_TOKEN, HubError, Request, Response, as_json, done
 from tests.hub.site import Site, as_date, commit_at, object_id
 
+_NO_REF = ("..", "//", "@{", "/.", " ", "~", "^", ":", "?", "*", "[", "\\")
 _NAME = re.compile(r"^(?!.*(--|\.\.))[A-Za-z0-9_]([\w.-]{0,94}[A-Za-z0-9_])?$")
 
 
@@ -178,10 +179,19 @@ def auth_check(site: Site, request: Request, at: Mapping[str, str]) -> Response:
 # --- branches and tags --------------------------------------------------------------------------------------------------
 
 
+def _check_ref(name: str) -> None:
+    """Refuse what `git check-ref-format --branch` refuses."""
+    has_bad_part = any(part in name for part in _NO_REF) or any(part.endswith(".lock") for part in name.split("/"))
+    has_bad_end = name.startswith(("-", "/", ".")) or name.endswith(("/", ".")) or name in ("", "@")
+    if has_bad_part or has_bad_end or not name.isprintable():
+        raise HubError(400, f"Invalid reference name: {name!r}")
+
+
 def create_branch(site: Site, request: Request, at: Mapping[str, str]) -> Response:
     """Make a branch, from `main` or the `startingPoint`."""
     repo = site.writable(request, at["type"], at["id"])
     name = f"refs/heads/{at['name']}"
+    _check_ref(at["name"])
     with repo.lock:
         if name in repo.refs:
             raise HubError(409, f"Reference already exists: {name}")
@@ -204,6 +214,7 @@ def create_tag(site: Site, request: Request, at: Mapping[str, str]) -> Response:
     """Tag a revision."""
     repo = site.writable(request, at["type"], at["id"])
     name = f"refs/tags/{request.fields().get('tag')}"
+    _check_ref(str(request.fields().get("tag") or ""))
     with repo.lock:
         commit = commit_at(repo, at["name"])
         if name in repo.refs:

@@ -188,7 +188,10 @@ class HubServer(Site):
         self.stop()
 
     def reset(self) -> None:
-        """Forget repositories, users, faults, settings and the log."""
+        """Forget repositories, users, faults, settings and the log; and let modxfer forget that this Hub did not answer."""
+        from modxfer.registry.hub.outage import forget_outage
+
+        forget_outage()
         self.faults.clear()
         with self.lock:
             self.life += 1

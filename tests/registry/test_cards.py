@@ -280,6 +280,9 @@ def test_a_card_is_refused_for_what_the_hub_cannot_have() -> None:
         module_card(record(), licence="my own")
     with pytest.raises(UsageError, match="`a--b`"):
         alignment_card(example_alignment(), repository="a--b")
+    for branch in ('x"', "a b", "`", "x\n", ""):
+        with pytest.raises(UsageError, match="could not be written into the card's code"):
+            module_card(record(), repository="me/mine", branch=branch)
 
 
 @pytest.mark.parametrize(
@@ -321,6 +324,9 @@ def test_alignment_card_says_how_to_use_it() -> None:
     card = alignment_card(example_alignment(), repository="me/map")
     assert f"$ modxfer convert MODULE --to acme/small@{C} --alignment me/map\n" in card
     assert python_blocks(card) == ['import modxfer\n\nalignment = modxfer.AlignmentMap.from_pretrained("me/map")\n']
+    card = alignment_card(example_alignment(), repository="me/map", branch="dev")
+    assert "--alignment me/map@dev\n" in card
+    assert 'from_pretrained("me/map@dev")' in card
     folder = BaseRecord(name="small", revision=None, fingerprint=C, model_type="roberta")
     card = alignment_card(example_alignment(student=folder))
     assert "$ modxfer convert MODULE --to ./small --alignment .\n" in card
@@ -424,6 +430,19 @@ def test_snippets_pin_what_is_on_the_hub() -> None:
         f'model = AutoAdapterModel.from_pretrained("acme/small", revision="{C}")\n'
         'model.load_adapter("me/mine", set_active=True, use_safetensors=True)\n'
     ]
+
+
+@pytest.mark.parametrize(
+    ("format", "line"),
+    [
+        ("peft", 'PeftModel.from_pretrained(model, "me/mine", revision="dev/2")\n'),
+        ("adapters", 'load_adapter("me/mine", version="dev/2", set_active=True, use_safetensors=True)\n'),
+    ],
+)
+def test_snippets_name_the_branch(format: str, line: str) -> None:
+    """Where a module lies on another branch than the main one."""
+    card = module_card(full_record(module={**record()["module"], "format": format}), repository="me/mine", branch="dev/2")
+    assert python_blocks(card)[0].endswith(line)
 
 
 @pytest.mark.parametrize("name", ['x"); import os #', "a b", "..", "", "é", "x" * 97, None])

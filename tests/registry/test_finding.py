@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,12 @@ import pytest
 from modxfer import api
 from modxfer.api import AlignmentChoice, Converted, PushChoice
 from modxfer.errors import AlignmentError, FormatError, StoreError, UsageError
+from modxfer.paths import home
 from modxfer.registry.pairs import map_name
+from modxfer.registry.published import fetch_map
+from modxfer.registry.pulling import keep
+from modxfer.registry.store import Store
+from tests.hub.remote import Person
 from tests.hub.server import HubServer
 from tests.registry.conftest import Made, contents
 
@@ -124,6 +130,91 @@ def test_strangers_are_not_trusted_unless_the_user_says_so(
     monkeypatch.setenv("MODXFER_HOME", "third-home")
     monkeypatch.delenv("MODXFER_TRUST")
     assert convert(alignment="stranger/map").found.source == "hub"
+
+
+def test_trust_in_one_conversion_is_none_in_the_next(shared: HubServer, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map that was found because its owner owns the module serves no module of somebody else, until it is pulled by name."""
+    files = shared.files("acme/ner")
+    shared.add_repo("evil/ner", files)
+    shared.add_repo("evil/map", shared.files("acme/map"))
+    shared.commit("acme/map", {"alignment.json": None})
+    first = convert(module="evil/ner").found
+    assert first.published is not None
+    assert first.published["repository"] == "evil/map"
+    assert convert(module="evil/ner").found.source == "store"
+    assert convert(corpus=str(made.text)).found.source == "computed"
+    monkeypatch.setenv("MODXFER_HOME", "second-home")
+    assert convert(module="evil/ner").found.source == "hub"
+    api.pull_alignment("evil/map")
+    assert convert().found.published == {"repository": "evil/map", "revision": shared.head("evil/map")}
+
+
+def test_only_the_record_of_a_map_that_does_not_serve_is_fetched(shared: HubServer, made: Made) -> None:
+    """Tensors are fetched when the record says that they are of use; and none are if the user asks for something else."""
+    shared.add_repo(f"acme/{map_name('teacher', 'student')}", shared.files("acme/map"))
+    record = json.loads(shared.files("acme/map")["alignment.json"])
+    tensors = record["files"]["alignment.safetensors"]
+    shared.clear_log()
+    assert convert(aligner="lsa", corpus=str(made.text)).found.source == "computed"
+    assert [path for path in weights_fetched(shared) if tensors in path] == []
+    shared.clear_log()
+    assert convert(tokens=900, corpus=str(made.text)).found.source == "computed"
+    assert shared.requests(path="alignment") == []
+
+
+def test_a_store_that_cannot_be_written_is_no_reason_to_do_without(
+    shared: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A published map is used as it was fetched, with a warning."""
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("MODXFER_HOME", str(tmp_path / "file"))
+    assert convert().found.source == "hub"
+    assert "Cannot lock" in caplog.text
+
+
+def test_several_processes_may_keep_the_same_map(shared: HubServer) -> None:
+    """Of many that fetch one map at once, none fails, and one object is kept."""
+    published = fetch_map("acme/map")
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(lambda _: keep(published, is_asked_for=False), range(40)))
+    assert len(keys) == len(list(Store(home()).list())) == 1
+
+
+def test_a_map_computed_from_folders_serves_the_same_models_on_the_hub(shared: HubServer, made: Made) -> None:
+    """The key is the same, whether the Hub says the hashes or the files are here."""
+    shared.commit("acme/map", {"alignment.json": None})
+    choice = AlignmentChoice(corpus=str(made.text))
+    here = api.convert("acme/ner", to=str(made.student), teacher=str(made.teacher), align=choice, output=Path("out"))
+    assert here.found.source == "computed"
+    assert convert(corpus=str(made.text)).found.source == "store"
+
+
+def test_a_base_model_is_not_said_twice(shared: HubServer) -> None:
+    """A map for a whole pair is computed for the base model that is named."""
+    with pytest.raises(UsageError, match="`acme/teacher` is a base model, and `--from other` names another"):
+        api.compute_alignment("acme/teacher", to="acme/student", teacher="other")
+
+
+def test_a_module_from_the_hub_does_not_choose_a_folder_here(shared: HubServer, made: Made) -> None:
+    """A config that names a folder of this machine as its base model is not followed."""
+    config = json.loads(shared.files("acme/ner")["adapter_config.json"]) | {"base_model_name_or_path": str(made.teacher)}
+    shared.commit("acme/ner", {"adapter_config.json": json.dumps(config).encode()})
+    with pytest.raises(
+        UsageError, match=r"`acme/ner` comes from the Hub and says that it belongs to .*teacher`, a folder here"
+    ):
+        convert()
+
+
+def test_offline_the_map_on_the_modules_data_set_is_found(shared: HubServer, made: Made, tmp_path: Path) -> None:
+    """What was computed on a data set of the Hub is found again when the Hub is not asked."""
+    shared.commit("acme/map", {"alignment.json": None})
+    shared.add_repo("acme/text", {"train.txt": made.text.read_bytes()}, repo_type="dataset")
+    shared.commit("acme/ner", {"README.md": b"---\nlicense: mit\ndatasets: [acme/text]\n---\n"})
+    one = Person(folder=tmp_path / "one")
+    words = ["convert", "acme/ner", "--to", "acme/student", "--json", "--force"]
+    first = json.loads(one.modxfer(*words))["alignment"]
+    again = json.loads(one.modxfer(*words, "--offline"))["alignment"]
+    assert (first["source"], again["source"], again["id"]) == ("computed", "store", first["id"])
 
 
 def test_the_usual_name_is_found_without_the_index(shared: HubServer) -> None:

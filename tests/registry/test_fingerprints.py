@@ -78,3 +78,25 @@ def test_safetensors_come_before_pickles(base: Path, tmp_path: Path) -> None:
     (base / "pytorch_model.bin").unlink()
     with pytest.raises(ArchitectureError, match="base` holds no weights"):
         fingerprint_folder(base, memory=tmp_path / "memory")
+
+
+def test_variants_of_the_weights_do_not_count(base: Path, tmp_path: Path) -> None:
+    """Weights in another precision, a training run's leftovers and a whole other model beside them change nothing."""
+    before = fingerprint_folder(base, memory=tmp_path / "memory")
+    for name in (
+        "model.fp16.safetensors",
+        "training_args.bin",
+        "optimizer.bin",
+        "adapter_model.safetensors",
+        "pytorch_model.bin",
+    ):
+        (base / name).write_bytes(b"other")
+    assert fingerprint_folder(base, memory=tmp_path / "memory") == before
+
+
+def test_shards_count_all(base: Path, tmp_path: Path) -> None:
+    """Where there is no single file, all shards are the weights."""
+    (base / "model.safetensors").unlink()
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        (base / name).write_bytes(name.encode())
+    assert [path.name[:11] for path in weight_files(base)] == ["model-00001", "model-00002"]

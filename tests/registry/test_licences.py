@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modxfer.errors import UsageError
-from modxfer.registry.licences import CONDITIONAL, LICENCES, PERMISSIVE, check_licence, choose_licence, normalise
+from modxfer.registry.licences import CONDITIONAL, LICENCES, PERMISSIVE, check_licence, choose_licence, normalise, one_licence
 
 
 def test_every_id_is_spelled_as_the_hub_spells_it() -> None:
@@ -97,6 +97,24 @@ def test_choose_licence_refuses_a_conflict(teacher: str | None, student: str | N
     for part in said:
         assert part in caught.value.what
     assert "`--license`" in caught.value.do
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [("mit", "mit"), (["mit"], "mit"), (["mit", "isc"], "mit, isc"), (None, None), ([], None), (3, None), ([3, "mit"], "mit")],
+)
+def test_one_licence(found: object, expected: str | None) -> None:
+    """A list of one is that one; several stay several."""
+    assert one_licence(found) == expected
+
+
+def test_several_licences_are_none() -> None:
+    """Nobody but the user chooses one of them; a licence with a comma in its name is one."""
+    with pytest.raises(UsageError, match="says `mit, isc`, which names several"):
+        choose_licence(stated=None, module="mit, isc", teacher=None, student=None)
+    with pytest.raises(UsageError, match="`mit, isc` names several licences"):
+        check_licence("mit, isc")
+    assert check_licence("Apache License, Version 2.0") == "apache-2.0"
 
 
 def test_check_licence_suggests_what_is_near() -> None:

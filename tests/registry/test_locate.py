@@ -69,5 +69,5 @@ def test_locate_module_takes_a_folder_and_refuses_a_file(tmp_path: Path) -> None
     found = locate_module(str(tmp_path))
     assert (found.name, found.revision, found.folder) == (tmp_path.name, None, tmp_path)
     (tmp_path / "adapter.safetensors").write_bytes(b"x")
-    with pytest.raises(UsageError, match="is a file, not a module"):
+    with pytest.raises(UsageError, match="is a file, not a folder"):
         locate_module(str(tmp_path / "adapter.safetensors"))

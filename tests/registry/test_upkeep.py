@@ -11,7 +11,7 @@ import pytest
 
 from modxfer.errors import StoreError, UsageError
 from modxfer.registry.store import Store
-from modxfer.registry.upkeep import Item, Pruned
+from modxfer.registry.upkeep import Item, Pruned, prunable
 from tests.registry.test_store import KEY, OTHER, example
 
 NOW = 2_000_000_000.0
@@ -98,6 +98,16 @@ def test_hashes_go_by_age_and_locks_if_nobody_holds_them(tmp_path: Path) -> None
     assert kinds(pruned.removed) == [("hash", old.name), ("lock", f"{KEY}.lock")]
     assert (pruned.removed[0].key, pruned.size_bytes) == ("", 5)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [young.name]
+
+
+def test_listings_go_by_age(tmp_path: Path) -> None:
+    """What the Hub said long ago of a repository goes, and what it said lately stays."""
+    old, young = aged(write(tmp_path / "listings" / "aa.json"), 8), aged(write(tmp_path / "listings" / "bb.json"), 6)
+    found = [item for item, _ in prunable(tmp_path, older_than_days=7, now=NOW, only_damaged=False)]
+    assert found == [Item(kind="listing", path=old, key="", size_bytes=5)]
+    assert list(prunable(tmp_path, older_than_days=7, now=NOW, only_damaged=True)) == []
+    Store(tmp_path).prune(older_than_days=7, now=NOW)
+    assert list((tmp_path / "listings").iterdir()) == [young]
 
 
 def test_pruning_damaged_maps_alone_touches_nothing_else(tmp_path: Path) -> None:

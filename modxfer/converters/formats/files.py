@@ -4,12 +4,14 @@ Nothing that a file says is trusted: sizes are checked before anything is alloca
 is ever opened.
 """
 
+import functools
 import json
 import math
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
@@ -18,6 +20,9 @@ from safetensors.numpy import load_file, save
 from modxfer.converters.formats.checks import FETCH_AGAIN
 from modxfer.converters.module import Array, TensorHeader
 from modxfer.errors import FormatError
+
+if TYPE_CHECKING:
+    import yaml
 
 _ITEM_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
@@ -144,10 +149,31 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(block)):
             return {}  # no card needs them, and they can expand without end
-        content = yaml.safe_load(block)
+        content = yaml.load(block, Loader=text_loader())
     except (yaml.YAMLError, RecursionError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+@functools.cache
+def text_loader() -> type["yaml.SafeLoader"]:
+    """Give a loader of YAML to which `no` is a text (the language Norwegian), as in YAML 1.2 and on the Hub.
+
+    Returns:
+        A safe loader; only `true` and `false` are truth values for it.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Kept apart, so that other users of YAML in this process have theirs."""
+
+    truth = "tag:yaml.org,2002:bool"
+    resolvers: dict[str, list[Any]] = yaml.SafeLoader.yaml_implicit_resolvers
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag != truth] for first, known in resolvers.items()
+    }
+    Loader.add_implicit_resolver(truth, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+    return Loader
 
 
 def check_header(

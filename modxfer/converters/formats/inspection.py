@@ -220,9 +220,8 @@ def _card_base(card: Mapping[str, Any]) -> str:
 
 
 def _licence(card: Mapping[str, Any]) -> str | None:
-    """Take the licence out of a card's metadata: its name, or a list of one."""
-    names = _texts(card, "license")
-    return names[0] if len(names) == 1 else None
+    """Take the licence out of a card's metadata; several are joined, and are then none that anybody could state."""
+    return ", ".join(_texts(card, "license")) or None
 
 
 def _texts(card: Mapping[str, Any], key: str) -> tuple[str, ...]:

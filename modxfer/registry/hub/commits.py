@@ -2,11 +2,12 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modxfer.errors import HubError, ModxferError
+from modxfer.errors import HubError, ModxferError, UsageError
 from modxfer.registry.hub.calls import api, call
 from modxfer.registry.hub.failures import BranchMoved, RepositoryMissing, RevisionMissing, is_about, is_offline, page, status_of
 from modxfer.registry.hub.repositories import RemoteFile, Repository, git_hash, open_repository
@@ -15,6 +16,11 @@ from modxfer.registry.hub.waiting import TRANSIENT
 logger = logging.getLogger(__name__)
 
 DEFAULT_BRANCH = "main"
+
+_NO_BRANCH = re.compile(
+    r"[\x00-\x20\x7f~^:?*\[\\]"  # characters that git has no room for, or another use
+    r"|\.\.|//|@\{|^[-/.]|/\.|[/.]$|\.lock(/|$)|^@?$"
+)
 
 Content = bytes | Path
 """What a file is to hold: bytes, or a file on this machine."""
@@ -80,6 +86,20 @@ class Destination:
     private: bool | None = None
     create_pr: bool = False
     parent_commit: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what the Hub would refuse, or would take for something else.
+
+        Raises:
+            UsageError: the name has no owner, or no branch can have that name.
+        """
+        if not all(self.name.partition("/")):
+            raise UsageError(f"`{self.name}` has no owner.", do="Give `user/name`.")
+        if _NO_BRANCH.search(self.branch):
+            raise UsageError(
+                f"`{self.branch}` is no name that a branch can have.",
+                do="Use letters, digits, `-`, `_`, `.` and `/` in between.",
+            )
 
 
 def check_login(name: str) -> str:

@@ -99,6 +99,23 @@ def is_transient(error: BaseException) -> bool:
     return has_no_answer(error) or bool(names & _GARBLED) or _is_cut_short(error)
 
 
+def is_unanswered(error: BaseException) -> bool:
+    """Say whether the Hub seems to be away: no answer came, or one that says that it cannot answer anybody now.
+
+    Args:
+        error: What the client raised.
+
+    Returns:
+        Whether that is so; not if it was not asked, or had too many requests.
+    """
+    if is_offline(error) or _is_full_disk(error):
+        return False
+    status = status_of(error)
+    if status is not None:
+        return status in TRANSIENT and status != 429
+    return has_no_answer(error) and not _names(error) & (_HOPELESS | _GARBLED)
+
+
 def asked_wait_seconds(error: BaseException) -> float | None:
     """Read how long the Hub asks to wait.
 

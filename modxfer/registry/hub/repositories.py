@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +15,7 @@ from modxfer.paths import home, write_aside
 from modxfer.registry.fingerprints import remembered_hash
 from modxfer.registry.hub.calls import ATTEMPTS, api, call
 from modxfer.registry.hub.failures import has_no_answer, is_offline, status_of
+from modxfer.registry.hub.outage import is_news
 from modxfer.registry.hub.waiting import TRANSIENT
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 _ATTEMPTS_IF_CACHED = 2  # the user need not wait for what is there
 
 _ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_LONGEST_NAME = 96
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ALWAYS_CACHED = ("adapter_config.json", "config.json", "alignment.json", "README.md", "adapter_model.safetensors")
 """Of whatever modxfer fetches, at least one of these is in the cache."""
@@ -68,12 +70,14 @@ class Repository:
         commit: Commit hash; empty where there is none yet.
         files: Path to file. Of a repository that is known from the cache only: what was fetched earlier.
         licence: What its card says; None if it says nothing, or was not asked.
+        private: Whether only some may see it; None if the Hub was not asked.
     """
 
     name: str
     commit: str
     files: Mapping[str, RemoteFile] = field(repr=False)
     licence: str | None = None
+    private: bool | None = None
 
     def fetch(self, paths: Iterable[str]) -> Path:
         """Fetch those files that are not in the cache yet.
@@ -166,6 +170,10 @@ class Repository:
     def _download(self, path: str, *, force: bool = False) -> Path:
         from huggingface_hub import hf_hub_download
 
+        there = None if force else self.cached(path)
+        if there is not None:  # no call, which would learn from this that the Hub answers
+            return there
+
         def download() -> str:
             return hf_hub_download(self.name, path, revision=self.commit, force_download=force, library_name="modxfer")
 
@@ -185,19 +193,21 @@ def parse_reference(reference: str) -> tuple[str, str | None]:
         UsageError: no id can look like that.
     """
     name, _, revision = reference.partition("@")
-    if not _ID.fullmatch(name) or ".." in name or "--" in name:
+    if not _ID.fullmatch(name) or ".." in name or "--" in name or len(name) > _LONGEST_NAME:
         raise UsageError(
-            f"`{reference}` is no folder here, and no id that the Hub could have.", do="Check the path, or give a Hub id."
+            f"`{reference[: 2 * _LONGEST_NAME]}` is no folder here, and no id that the Hub could have.",
+            do="Check the path, or give a Hub id.",
         )
     return name, revision or None
 
 
-def open_repository(reference: str, *, from_cache: bool = True) -> Repository:
+def open_repository(reference: str, *, from_cache: bool = True, optional: bool = False) -> Repository:
     """Find a repository of models, and list its files at one commit. Nothing of it is fetched.
 
     Args:
         reference: Its id with an optional `@revision`: branch, tag or commit.
         from_cache: Take it from the cache if the Hub cannot be reached.
+        optional: Whether it can be done without; the Hub is then asked once, and briefly.
 
     Returns:
         The repository. If the Hub cannot be reached, as far as it is in the cache.
@@ -211,14 +221,13 @@ def open_repository(reference: str, *, from_cache: bool = True) -> Repository:
         return known
     cached = _find_cached(name, revision) if from_cache else None
     try:
-        return _ask(name, revision, attempts=ATTEMPTS if cached is None else _ATTEMPTS_IF_CACHED)
+        return _ask(name, revision, attempts=ATTEMPTS if cached is None else _ATTEMPTS_IF_CACHED, optional=optional)
     except ModxferError as error:
         cause = error.__cause__ or error
         if cached is None or not _is_unreachable(cause):
             raise
         if not is_offline(cause):
-            found = cached.commit[:12]
-            logger.warning("The Hub could not be reached; `%s` is taken from the cache, at commit %s.", cached.name, found)
+            _say_once(f"The Hub could not be reached; `{cached.name}` is taken from the cache, at commit {cached.commit[:12]}.")
         return cached
 
 
@@ -229,13 +238,25 @@ def resolve_dataset(name: str) -> str:
         name: Its id.
 
     Returns:
-        Commit hash.
+        Commit hash. If the Hub cannot be reached, or is not to be asked, the last one that was seen.
 
     Raises:
         UsageError: there is no such data set.
-        HubError: the Hub refuses or cannot be reached.
+        HubError: the Hub refuses, or cannot be reached and no commit was seen earlier.
     """
-    return str(call(lambda: api().dataset_info(name), name=name).sha)
+    note = _pointer(f"datasets/{name}", None)
+    seen = _last_commit(note)
+    try:
+        commit = str(call(lambda: api().dataset_info(name), name=name, optional=seen is not None).sha)
+    except ModxferError as error:
+        cause = error.__cause__ or error
+        if seen is None or not _is_unreachable(cause):
+            raise
+        if not is_offline(cause):
+            _say_once(f"The Hub could not be reached; the data set `{name}` is taken at commit {seen[:12]}, as last seen.")
+        return seen
+    _remember(note, {"name": name, "commit": commit})
+    return commit
 
 
 def git_hash(content: bytes) -> str:
@@ -250,20 +271,25 @@ def git_hash(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _ask(name: str, revision: str | None, *, attempts: int) -> Repository:
+def _ask(name: str, revision: str | None, *, attempts: int, optional: bool) -> Repository:
     """Ask the Hub what a repository holds, and remember it."""
-    info = call(lambda: api().model_info(name, revision=revision), name=name, revision=revision, attempts=attempts)
+    info = call(
+        lambda: api().model_info(name, revision=revision), name=name, revision=revision, attempts=attempts, optional=optional
+    )
     if info.sha is None:  # a Hub that makes no first commit by itself
         return Repository(name=info.id, commit="", files={})
     commit = str(info.sha)
     licence = getattr(info.card_data, "license", None)
-    found = _recall(info.id, commit) or _list(info.id, commit, licence=licence if isinstance(licence, str) else None)
+    licence = licence if isinstance(licence, str) else None
+    found = _recall(info.id, commit) or _list(info.id, commit, licence=licence, optional=optional)
     _remember(_pointer(name, revision), {"name": found.name, "commit": found.commit})
-    return found
+    return replace(found, private=info.private)
 
 
-def _list(name: str, commit: str, *, licence: str | None) -> Repository:
-    entries = call(lambda: list(api().list_repo_tree(name, recursive=True, revision=commit)), name=name, revision=commit)
+def _list(name: str, commit: str, *, licence: str | None, optional: bool) -> Repository:
+    entries = call(
+        lambda: list(api().list_repo_tree(name, recursive=True, revision=commit)), name=name, revision=commit, optional=optional
+    )
     files = {}
     for entry in entries:
         size, git, lfs = (getattr(entry, key, None) for key in ("size", "blob_id", "lfs"))
@@ -283,7 +309,7 @@ def _listing(name: str, commit: str) -> Path:
 
 
 def _pointer(name: str, revision: str | None) -> Path:
-    """Say where it is remembered what a branch or tag was last seen at."""
+    """Say where it is remembered what a branch or tag was last seen at; names of data sets begin with `datasets/`."""
     branch = revision or "main"
     return home() / "listings" / f"{hashlib.sha256(f'{name}@{branch} was'.encode()).hexdigest()}.json"
 
@@ -291,6 +317,18 @@ def _pointer(name: str, revision: str | None) -> Path:
 def _remember(note: Path, content: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):
         write_aside(note, json.dumps(content))
+
+
+def _last_commit(note: Path) -> str | None:
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return str(json.loads(note.read_text(encoding="utf-8"))["commit"])
+    return None
+
+
+def _say_once(text: str) -> None:
+    """Warn, unless it was said already since the Hub went away."""
+    if is_news(text):
+        logger.warning("%s", text)
 
 
 def _recall(name: str, commit: str) -> Repository | None:

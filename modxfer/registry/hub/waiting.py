@@ -4,11 +4,13 @@
 The limits are put into its client, so that they hold for all that it does.
 """
 
+import contextlib
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -26,6 +28,7 @@ _USUAL_SECONDS = 60.0
 _PATIENCE = 0.75  # of the limit, counted from the first failure
 _SILENCE = {"GET": 1 / 3, "HEAD": 1 / 3}  # of the limit: time to try again; what changes something may take longer
 _SILENCE_OF_OTHERS = 1 / 2
+_BRIEF_SECONDS = 3.0  # of silence, where little is to be hoped for
 _FIRST_PAUSE = 1 / 120  # of the limit; each pause after it is twice as long
 _RATE_LIMIT = re.compile(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d+)")
 
@@ -112,6 +115,23 @@ def forget_failures() -> None:
         _failing_since.clear()
 
 
+@contextlib.contextmanager
+def hurried(is_hurried: bool) -> Iterator[None]:
+    """Let requests fail after a few seconds of silence, and at their first failure; only where a limit is set.
+
+    Args:
+        is_hurried: Whether to do so; else they wait as usual.
+
+    Yields:
+        Nothing.
+    """
+    token = _is_hurried.set(is_hurried)
+    try:
+        yield
+    finally:
+        _is_hurried.reset(token)
+
+
 @cache
 def _install() -> None:
     """Once a process: the limit is read again for every request."""
@@ -164,13 +184,16 @@ def _install_for_requests(hub: Any) -> None:
 
 def _silence_seconds(method: str) -> float | None:
     limit = limit_seconds()
-    return None if limit is None else limit * _SILENCE.get(method, _SILENCE_OF_OTHERS)
+    if limit is None:
+        return None
+    return _shorter(_BRIEF_SECONDS if _is_hurried.get() else None, limit * _SILENCE.get(method, _SILENCE_OF_OTHERS))
 
 
 def _shorter(limit: float | None, seconds: int | float | None) -> int | float | None:
     return min((value for value in (limit, seconds) if value is not None), default=None)
 
 
+_is_hurried: ContextVar[bool] = ContextVar("is_hurried", default=False)
 _failing_since: dict[tuple[str, str], float] = {}
 _lock = threading.Lock()  # large files are sent by several threads
 
@@ -199,4 +222,4 @@ def _is_failing_too_long(key: tuple[str, str]) -> bool:
     """Note a failure."""
     now = time.monotonic()
     with _lock:
-        return now - _failing_since.setdefault(key, now) > patience_seconds()
+        return _is_hurried.get() or now - _failing_since.setdefault(key, now) > patience_seconds()

@@ -202,6 +202,9 @@ def test_pickled_dtypes_stay(tmp_path: Path, dtype: str) -> None:
     [
         ("---\ndatasets: one\n---\n", {"datasets": "one"}),
         ("\ufeff---\nbase_model: b\n---\ntext", {"base_model": "b"}),
+        ("---\nlanguage: no\n---\n", {"language": "no"}),
+        ("---\nlanguage: [no, en]\nx: [yes, On, off]\n---\n", {"language": ["no", "en"], "x": ["yes", "On", "off"]}),
+        ("---\ngated: true\nold: False\nother: trues\n---\n", {"gated": True, "old": False, "other": "trues"}),
         ("# only text", {}),
         ("---\n: [broken\n---\n", {}),
         ("---\n- a list\n---\n", {}),

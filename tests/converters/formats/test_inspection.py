@@ -172,9 +172,9 @@ def test_a_revision_belongs_to_the_name_in_the_config(tmp_path: Path) -> None:
     [
         ("license: mit\nlanguage: de\ndatasets: one", ("one",), ("de",), "mit"),
         ("license: [cc-by-4.0]\nlanguage: [de, en]\ndatasets: [one, two]", ("one", "two"), ("de", "en"), "cc-by-4.0"),
-        ("license: [mit, apache-2.0]", (), (), None),
-        ("license: {name: mit}\nlanguage: no\ndatasets: 5", (), (), None),
-        ("license: 3\nlanguage: [de, no, 1, [fr]]\ndatasets: [one, {a: b}]", ("one",), ("de",), None),
+        ("license: [mit, apache-2.0]", (), (), "mit, apache-2.0"),
+        ("license: {name: mit}\nlanguage: no\ndatasets: 5", (), ("no",), None),
+        ("license: 3\nlanguage: [de, no, 1, [fr]]\ndatasets: [one, {a: b}]", ("one",), ("de", "no"), None),
         ("tags: [x]", (), (), None),
     ],
 )
@@ -186,7 +186,7 @@ def test_the_card_says_data_sets_languages_and_licence(
     languages: tuple[str, ...],
     licence: str | None,
 ) -> None:
-    """Texts and lists of texts are taken; anything else (YAML makes a truth value of an unquoted `no`) is passed over."""
+    """Texts and lists of texts are taken; `no` is Norwegian; anything else is passed over."""
     make(tmp_path)
     (tmp_path / "README.md").write_text(f"---\n{card}\n---\n")
     files = inspect_files(tmp_path)

@@ -1,6 +1,7 @@
 """Commits to a Hub, over HTTP, by the genuine client: whole or not at all, on top of what was there."""
 
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modxfer.errors import HubError
+from modxfer.errors import HubError, UsageError
 from modxfer.registry.hub.calls import api, call
 from modxfer.registry.hub.commits import Commit, Content, Destination, check_login, commit, plan_commit
 from modxfer.registry.hub.failures import BranchMoved
@@ -363,3 +364,36 @@ def test_a_card_that_the_hub_refuses(acme: HubServer) -> None:
         commit(bad, Destination(name=NAME, message="Add it"), owned=OWNED)
     assert acme.head(NAME) == head
     assert len(acme.requests("POST", "/validate-yaml")) == 1
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        "", " ", "bad name", "a..b", "a~1", "a^", "a:b", "a?", "a*", "a[b", "a\\b", "a\tb", "a\x7f", "-a", "/a", "a/", "a.lock",
+        "a.lock/b", "a.", ".a", "a/.b", "a//b", "a@{1", "@",
+    ],
+)  # fmt: skip
+def test_what_no_branch_is_called(acme: HubServer, branch: str) -> None:
+    """A name that git does not take is refused with that name before anything is sent; the Hub would refuse it too."""
+    with pytest.raises(UsageError, match=re.escape(f"`{branch}` is no name that a branch can have.")):
+        send(branch=branch)
+    assert acme.log == []
+    if branch.strip("/"):
+        acme.add_repo(NAME)
+        with pytest.raises(HubError, match=r"status 40[045]"):
+            call(lambda: api().create_branch(NAME, branch=branch), name=NAME, writing=True)
+        assert list(acme.repository(NAME).refs) == ["refs/heads/main"]
+
+
+@pytest.mark.parametrize("branch", ["v2", "a/b.c", "lock", "a.lock.b", "refs/pr/1", "1-a_b+c@d"])
+def test_what_a_branch_may_be_called(branch: str) -> None:
+    """Unusual names that git takes are taken."""
+    assert Destination(name=NAME, message="Add it", branch=branch).branch == branch
+
+
+@pytest.mark.parametrize("name", ["x", "x/", "/x"])
+def test_a_name_without_an_owner_is_refused(acme: HubServer, name: str) -> None:
+    """The Hub would put it into the user's namespace, where nobody looks for it."""
+    with pytest.raises(UsageError, match=rf"`{name}` has no owner\. Give `user/name`\."):
+        Destination(name=name, message="Add it")
+    assert acme.log == []

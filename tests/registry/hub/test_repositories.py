@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from safetensors.numpy import save
 from modxfer.errors import HubError, UsageError
 from modxfer.registry.hub.calls import api, call
 from modxfer.registry.hub.failures import RepositoryMissing, RevisionMissing
-from modxfer.registry.hub.repositories import Repository, git_hash, open_repository, parse_reference
+from modxfer.registry.hub.repositories import Repository, git_hash, open_repository, parse_reference, resolve_dataset
 from tests.hub.faults import Fault
+from tests.hub.remote import Person
 from tests.hub.server import HubServer
 from tests.hub.silence import Silence
 
@@ -356,3 +358,47 @@ def test_a_file_is_compared_by_what_the_hub_says(hub: HubServer, lora: str, tmp_
     large = repository.files["sub/adapter_model.safetensors"]
     assert large.sha256 == hashlib.sha256(FILES["sub/adapter_model.safetensors"]).hexdigest()
     assert repository.files["adapter_config.json"].sha256 is None
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+def test_a_repository_says_whether_it_is_private(acme: HubServer, is_private: bool) -> None:
+    """What the Hub says now is what counts, also where the list of files is remembered from before; else nobody knows."""
+    commit = acme.add_repo(NAME, FILES, private=is_private)
+    assert [open_repository(NAME).private for _ in range(2)] == [is_private] * 2
+    assert open_repository(f"{NAME}@{commit}").private is None
+
+
+RESOLVE = "from modxfer.registry.hub.repositories import resolve_dataset; print(resolve_dataset('acme/texts'))"
+OFFLINE = "import os; os.environ['HF_HUB_OFFLINE'] = '1'\n"
+
+
+def test_a_data_set_has_its_last_commit_offline(hub: HubServer, tmp_path: Path) -> None:
+    """What was seen once is known without the Hub, which is not asked then."""
+    person = Person(folder=tmp_path)
+    hub.add_repo("acme/texts", {"README.md": b"Texts."}, repo_type="dataset")
+    commit = hub.commit("acme/texts", {"a.txt": b"a"}, repo_type="dataset")
+    assert person.python(RESOLVE) == f"{commit}\n"
+    hub.commit("acme/texts", {"a.txt": b"b"}, repo_type="dataset")
+    hub.clear_log()
+    assert person.python(OFFLINE + RESOLVE) == f"{commit}\n"
+    assert hub.log == []
+
+
+def test_a_data_set_that_was_never_seen_is_missed_offline(tmp_path: Path) -> None:
+    """Without the Hub, nobody can guess a commit."""
+    result = Person(folder=tmp_path).run(sys.executable, "-c", OFFLINE + RESOLVE)
+    assert result.returncode == 1
+    assert "`acme/texts` is not in the cache, and the Hub is not to be asked." in result.stderr
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_data_set_that_is_gone_is_told(hub: HubServer) -> None:
+    """What the Hub says counts, whatever was seen before; a Hub that is away says nothing."""
+    commit = hub.add_repo("acme/texts", {"README.md": b"Texts."}, repo_type="dataset")
+    assert resolve_dataset("acme/texts") == commit
+    away = hub.faults.add(Fault(kind="drop", times=None))
+    assert resolve_dataset("acme/texts") == commit
+    assert away.struck == 1
+    hub.reset()
+    with pytest.raises(RepositoryMissing, match="acme/texts"):
+        resolve_dataset("acme/texts")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modxfer.registry.hub.calls import api
-from modxfer.registry.hub.waiting import asked_pause_seconds, limit_client, longest_pause_seconds, patience_seconds
+from modxfer.registry.hub.waiting import asked_pause_seconds, hurried, limit_client, longest_pause_seconds, patience_seconds
 from tests.hub.faults import Fault
 from tests.hub.remote import Person
 from tests.hub.server import HubServer
@@ -61,6 +61,23 @@ def test_silence_ends_a_request(hub: HubServer, silence: Silence, method: str, a
     with pytest.raises(Exception, match="timed out"):
         huggingface_hub.get_session().request(method, f"{hub.url}/api/whoami-v2")
     assert at_most - 0.25 < time.monotonic() - begin < at_most + 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_hurried", [True, False])
+def test_a_hurried_request_waits_a_few_seconds(
+    hub: HubServer, silence: Silence, monkeypatch: pytest.MonkeyPatch, is_hurried: bool
+) -> None:
+    """However long the limit, what is hurried fails after three seconds of silence; what is not waits on."""
+    import huggingface_hub
+
+    monkeypatch.setenv("MODXFER_HUB_TIMEOUT", "18")
+    limit_client()
+    hub.faults.add(silence.fault(times=None))
+    begin = time.monotonic()
+    with hurried(is_hurried), pytest.raises(Exception, match=r"timed out|did not answer"):
+        huggingface_hub.get_session().get(f"{hub.url}/api/whoami-v2")
+    assert (time.monotonic() - begin < 5) == is_hurried
 
 
 def test_without_the_variable_a_slow_hub_is_waited_for(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
