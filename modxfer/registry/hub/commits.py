@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from modxfer.errors import HubError, ModxferError, UsageError
 from modxfer.registry.hub.calls import api, call
@@ -240,7 +241,7 @@ class _Attempts:
         self.was_sent = True
         made = api().create_commit(
             self.planned.repository,
-            operations=_operations(self.files, self.planned),  # type: ignore[arg-type]
+            operations=_operations(self.files, self.planned),
             commit_message=self.destination.message,
             revision=self.destination.branch,
             create_pr=self.destination.create_pr,
@@ -291,7 +292,7 @@ def _make_room(destination: Destination, planned: Commit) -> str:
     return open_repository(f"{name}@{destination.branch}", from_cache=False).commit
 
 
-def _operations(files: Mapping[str, Content], planned: Commit) -> list[object]:
+def _operations(files: Mapping[str, Content], planned: Commit) -> list[Any]:
     """Say what to do, anew for every attempt: the client writes into these."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
