@@ -123,6 +123,11 @@ def read_to_the_end(terminal: int) -> None:
             pass
 
 
+def heed_interrupts() -> None:
+    """Take Ctrl-C as a terminal gives it: a shell lets its background jobs ignore it, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupt_is_status_130_and_leaves_nothing(world: World, tmp_path: Path) -> None:
     """Ctrl-C while an alignment is computed ends with 130; neither output nor half a map is left."""
     store, corpus = Path(os.environ["MODXFER_HOME"]), tmp_path / "long.txt"
@@ -138,6 +143,7 @@ def test_interrupt_is_status_130_and_leaves_nothing(world: World, tmp_path: Path
         stdout=subprocess.PIPE,
         stderr=end,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     os.close(end)
     guard = threading.Timer(120, process.kill)
