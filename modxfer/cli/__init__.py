@@ -110,9 +110,8 @@ def limit_hub(environment: MutableMapping[str, str], *, offline: bool) -> None:
         offline: Whether the Hub is not to be asked.
     """
     environment.setdefault("MODXFER_HUB_TIMEOUT", "60")
-    if (
-        environment.get("HF_ENDPOINT", _HUB).rstrip("/") != _HUB
-    ):  # the client would send by Xet without asking whether it is there
+    if environment.get("HF_ENDPOINT", _HUB).rstrip("/") != _HUB:
+        # The client would send by Xet without asking whether it is there.
         environment.setdefault("HF_HUB_DISABLE_XET", "1")
     if offline:
         environment["HF_HUB_OFFLINE"] = "1"

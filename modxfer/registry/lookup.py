@@ -121,12 +121,7 @@ class Wanted:
         """
         named = [record.get(key) for key in ("teacher", "student", "corpus")]
         prints = [item.get("fingerprint") if isinstance(item, Mapping) else None for item in named]
-        return (
-            self.takes_others
-            and prints[:2] == [self.teacher.fingerprint, self.student.fingerprint]
-            and record.get("requested") == self.choice.aligner
-            and self.corpus in (None, prints[2])
-        )
+        return self._is_as_asked(*prints, requested=record.get("requested"))
 
     def is_served_by(self, alignment: AlignmentMap) -> bool:
         """Say whether a map will do.
@@ -137,11 +132,14 @@ class Wanted:
         Returns:
             Whether it is of these two base models, was computed as the user asks, and has all that the module needs.
         """
+        prints = [item.fingerprint for item in (alignment.teacher, alignment.student, alignment.corpus)]
+        return self._is_as_asked(*prints, requested=alignment.requested) and covers(alignment, self.uses)
+
+    def _is_as_asked(self, teacher: object, student: object, corpus: object, *, requested: object) -> bool:
+        """Compare fingerprints and aligner with what is wanted."""
         return (
-            alignment.teacher.fingerprint == self.teacher.fingerprint
-            and alignment.student.fingerprint == self.student.fingerprint
-            and alignment.requested == self.choice.aligner
-            and self.corpus in (None, alignment.corpus.fingerprint)
-            and self.takes_others
-            and covers(alignment, self.uses)
+            self.takes_others
+            and (teacher, student) == (self.teacher.fingerprint, self.student.fingerprint)
+            and requested == self.choice.aligner
+            and self.corpus in (None, corpus)
         )
