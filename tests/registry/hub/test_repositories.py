@@ -368,6 +368,50 @@ def test_a_repository_says_whether_it_is_private(acme: HubServer, is_private: bo
     assert open_repository(f"{NAME}@{commit}").private is None
 
 
+def test_a_data_set_is_read_like_a_repository_of_models(hub: HubServer, lora: str) -> None:
+    """Of one name there may be both, and each has its own list, files and headers."""
+    other = {**FILES, "README.md": b"---\nlicense: cc0-1.0\n---\n", "sub/adapter_model.safetensors": save({"x": np.ones(3)})}
+    commit = hub.add_repo(NAME, other, repo_type="dataset")
+    data, model = open_repository(NAME, kind="dataset"), open_repository(NAME)
+    assert [(item.commit, item.licence, item.kind) for item in (data, model)] == [
+        (commit, "cc0-1.0", "dataset"),
+        (lora, "mit", "model"),
+    ]
+    folder = data.fetch(FILES)
+    assert {path: (folder / path).read_bytes() for path in FILES} == other
+    assert data.cached("README.md") == folder / "README.md"
+    assert model.cached("README.md") is None
+    assert list(data.read_header("sub/adapter_model.safetensors")) == ["x"]
+    hub.clear_log()
+    assert open_repository(f"{NAME}@{commit}", kind="dataset").files == data.files
+    assert hub.log == []
+    assert open_repository(f"{NAME}@{lora}").files == model.files
+
+
+@pytest.mark.usefixtures("lora", "patient")
+@pytest.mark.parametrize(
+    ("what", "step"), [*((what, "regular") for what in ("drop", "503", "truncate", "corrupt")), ("corrupt", "large")]
+)
+def test_read_tries_again_and_keeps_nothing(hub: HubServer, silence: Silence, what: str, step: str) -> None:
+    """A file that is read by one request is the right one in the end, and not in the cache."""
+    repository = open_repository(NAME)
+    hub.faults.add(fault(what, silence, **STEPS[step]))
+    for path, content in FILES.items():
+        assert repository.read(path) == content
+        assert repository.cached(path) is None
+    assert not hub.requests("HEAD")
+
+
+@pytest.mark.usefixtures("lora", "impatient")
+def test_read_tells_what_stays_wrong(hub: HubServer) -> None:
+    """Other bytes than the Hub says are refused, of the right length too."""
+    repository = open_repository(NAME)
+    for step, path in (("regular", "adapter_config.json"), ("large", "sub/adapter_model.safetensors")):
+        hub.faults.add(Fault(kind="corrupt", **STEPS[step], times=None))
+        with pytest.raises(HubError, match=f"`{path}` of `{NAME}` arrived twice with another content than the Hub says"):
+            repository.read(path)
+
+
 RESOLVE = "from modxfer.registry.hub.repositories import resolve_dataset; print(resolve_dataset('acme/texts'))"
 OFFLINE = "import os; os.environ['HF_HUB_OFFLINE'] = '1'\n"
 
