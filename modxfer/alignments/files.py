@@ -104,6 +104,22 @@ def read_alignment(folder: Path, *, verify: bool = True) -> AlignmentMap:
     """
     record = _read_record(folder / RECORD)
     _check_files(folder, record, verify=verify)
+    return alignment_of(record, folder)
+
+
+def alignment_of(record: Mapping[str, Any], folder: Path) -> AlignmentMap:
+    """Give an alignment map whose record was read.
+
+    Args:
+        record: What `alignment.json` holds.
+        folder: The folder that holds its tensors; without them all but its maps is there.
+
+    Returns:
+        The map.
+
+    Raises:
+        FormatError: this is no record of an alignment map.
+    """
     try:
         sites = record["sites"]
         pairs = [SitePair.parse(f"{site['student']}<-{site['teacher']}") for site in sites]
@@ -120,13 +136,13 @@ def read_alignment(folder: Path, *, verify: bool = True) -> AlignmentMap:
             requested=record["requested"],
             reason=record["reason"],
             parameters=record["parameters"],
-            maps=_MapsOnDisk(path=folder / TENSORS, sizes=sizes),
+            maps=_MapsOnDisk(path=folder / TENSORS, sizes=sizes) if (folder / TENSORS).is_file() else {},
             scores=scores,
             warnings=tuple(record["warnings"]),
             versions=record["versions"],
             key=record["key"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise FormatError(
             f"`{folder / RECORD}` is not the record of an alignment map: {type(error).__name__} {error}.",
             do="Compute the map again with `modxfer align compute`.",

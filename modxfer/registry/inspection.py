@@ -18,9 +18,10 @@ from modxfer.converters.formats.reading import PARSERS
 from modxfer.converters.module import Array, BaseReference, Module, ModuleFiles, Place, TensorHeader
 from modxfer.errors import ConversionError, FormatError, ModxferError
 from modxfer.paths import home, is_folder
+from modxfer.registry.entries.references import is_registered, open_registered, resolve
 from modxfer.registry.fingerprints import choose_weights, weight_files
 from modxfer.registry.hub.repositories import Repository, open_repository
-from modxfer.registry.locate import LocatedBase, list_paths, locate_base, locate_module
+from modxfer.registry.locate import LocatedBase, choose_files, list_paths, locate_base, locate_module
 from modxfer.registry.reports import BaseReport, ModuleReport, PieceReport, RoleReport, WeightsReport
 from modxfer.registry.store import Store
 
@@ -30,21 +31,25 @@ _MODULE_CONFIG, _BASE_CONFIG = "adapter_config.json", "config.json"
 _DTYPES: Mapping[str, type] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 
 
-def inspect(reference: str) -> ModuleReport | BaseReport:
+def inspect(reference: str, *, registry: str | None = None) -> ModuleReport | BaseReport:
     """Say what a module or a base model is, without reading its weights: of one on the Hub, only headers are asked for.
 
     Args:
-        reference: A folder, or a Hub id with an optional `@revision`.
+        reference: A folder, a Hub id with an optional `@revision`, or `registry:` with the id of a module's entry.
+        registry: The registry that has the entry; None for what `MODXFER_REGISTRY` names.
 
     Returns:
         What it is.
 
     Raises:
-        UsageError: it is neither a folder nor on the Hub.
+        UsageError: it is neither a folder nor on the Hub, or no registry is named.
         FormatError: it is neither a module nor a base model, or one of its files is damaged.
+        EntryError: there is no such entry, or its files are not what it pins.
         HubError: the Hub refuses or cannot be reached.
         ModxferError: it is of a method or family that modxfer does not know.
     """
+    if is_registered(reference):
+        return _report_registered(reference, registry)
     paths = list_paths(reference)
     _check_known(paths, reference)
     if not needed_files(paths):
@@ -68,17 +73,48 @@ def _check_known(paths: Collection[str], reference: str) -> None:
         )
 
 
+def _report_registered(reference: str, registry: str | None) -> ModuleReport:
+    """Hold against the entry what is fetched, and of the weights what the Hub says; where it says no hash, they are fetched."""
+    from modxfer.registry.entries.models import AlignmentEntry  # takes a while to import
+
+    entry = resolve(reference, registry)
+    if isinstance(entry, AlignmentEntry):
+        raise FormatError(f"`{reference}` is an alignment map.", do=f"See it with `modxfer align show {reference}`.")
+    found = open_registered(entry)
+    needed = choose_files(found.repository)
+    found.check(needed)
+    is_told = {path: found.repository.files[path].sha256 is not None for path in needed}
+    found.fetch([path for path in needed if not _is_weights(path) or not is_told[path]])
+    return _report_remote_module(found.repository)
+
+
+def _is_weights(path: str) -> bool:
+    return PurePosixPath(path).suffix in (".safetensors", ".bin")
+
+
 def _report_remote_module(repository: Repository) -> ModuleReport:
     """Fetch configs and card, and the headers alone of the weights."""
     needed = needed_files(repository.files)
-    weights = {path for path in needed if PurePosixPath(path).suffix in (".safetensors", ".bin")}
+    weights = {path for path in needed if _is_weights(path)}
     folder = repository.fetch(path for path in needed if path not in weights)
-    elsewhere = {PurePosixPath(path).name: _remote_headers(repository, path) for path in weights}
+    elsewhere = {PurePosixPath(path).name: remote_headers(repository, path) for path in weights}
     return _report_module(inspect_files(folder, elsewhere=elsewhere), name=repository.name, revision=repository.commit)
 
 
-def _remote_headers(repository: Repository, path: str) -> tuple[TensorHeader, ...] | None:
-    """Give the headers of a file that may be far away; None for a pickle that is."""
+def remote_headers(repository: Repository, path: str) -> tuple[TensorHeader, ...] | None:
+    """Read the headers of a file that may be far away: by range requests, unless it is in the cache.
+
+    Args:
+        repository: The repository.
+        path: The file's path in it.
+
+    Returns:
+        The tensors' headers; None for a pickle that is far away.
+
+    Raises:
+        FormatError: the header lies about its file.
+        HubError: it cannot be had, or is none.
+    """
     if (cached := repository.cached(path)) is not None:
         return read_headers(cached)
     if not path.endswith(".safetensors"):
@@ -90,6 +126,29 @@ def _remote_headers(repository: Repository, path: str) -> tuple[TensorHeader, ..
 
 def _report_module(files: ModuleFiles, *, name: str | None, revision: str | None) -> ModuleReport:
     module, unread = _sketch(files)
+    return report_module(files, module, unread=unread, name=name, revision=revision)
+
+
+def report_module(
+    files: ModuleFiles,
+    module: Module | None,
+    *,
+    unread: str = "",
+    name: str | None = None,
+    revision: str | None = None,
+) -> ModuleReport:
+    """Say what a module is.
+
+    Args:
+        files: What its configs and headers say.
+        module: Its pieces, as `sketch_module` or `read_module` gives them; None where they are not known.
+        unread: Why they are not.
+        name: The Hub id; None for a folder that did not come from the Hub.
+        revision: Commit hash; None for such a folder.
+
+    Returns:
+        What it is.
+    """
     pieces = tuple(_report_pieces(module)) if module else ()
     scalings = {piece.scaling for piece in pieces if piece.scaling is not None}
     return ModuleReport(
@@ -123,16 +182,33 @@ def _sketch(files: ModuleFiles) -> tuple[Module | None, str]:
     if base is None:
         named = f"its base model `{files.base.name}` is not at hand" if files.base.name else "it names no base model"
         return None, f"Places are unknown: {named}."
+    try:
+        return sketch_module(files, base), ""
+    except (FormatError, ConversionError) as error:
+        return None, f"Places are unknown: {error.what}"
+
+
+def sketch_module(files: ModuleFiles, base: Architecture) -> Module:
+    """Read a module with empty tensors of the right shapes.
+
+    Args:
+        files: What its configs and headers say.
+        base: The base model that it belongs to.
+
+    Returns:
+        The module. Its tensors are zero, and take no memory.
+
+    Raises:
+        FormatError: names or shapes are not those that its config and the base model ask for, or a dtype is none of a module.
+        ConversionError: the module trains something that modxfer does not move.
+    """
     odd = next((header for header in files.tensors if header.dtype not in _DTYPES), None)
     if odd is not None:
-        return None, f"Places are unknown: `{odd.key}` is of dtype {odd.dtype}."
+        raise FormatError(f"`{odd.key}` is of dtype {odd.dtype}.", do=f"Save the module again, in one of {', '.join(_DTYPES)}.")
     tensors: dict[str, Array] = {
         header.key: np.broadcast_to(np.zeros((), dtype=_DTYPES[header.dtype]), header.shape) for header in files.tensors
     }
-    try:
-        return PARSERS[files.format](files, tensors, base), ""
-    except (FormatError, ConversionError) as error:
-        return None, f"Places are unknown: {error.what}"
+    return PARSERS[files.format](files, tensors, base)
 
 
 def _base_at_hand(base: BaseReference) -> Architecture | None:
@@ -217,7 +293,7 @@ def _report_remote_weights(repository: Repository) -> WeightsReport | None:
     names = choose_weights(repository.files)
     if not names:
         return None
-    found = [_remote_headers(repository, name) for name in names]
+    found = [remote_headers(repository, name) for name in names]
     headers = [header for each in found for header in each or ()] if all(each is not None for each in found) else None
     return _weights_report(names, sum(repository.files[name].size_bytes for name in names), headers)
 

@@ -1,0 +1,1 @@
+"""Reports for programs: pure functions of what a check found."""
