@@ -143,7 +143,7 @@ def convert(
     """Convert a module from its base model to another one, and write it.
 
     Args:
-        module: The module: a folder or a Hub id.
+        module: The module: a folder, a Hub id, or `registry:` with the id of an entry in the registry that `align` names.
         to: The student: a folder or a Hub id.
         teacher: The teacher, where the module does not say or says wrong.
         layers: Layer map: "skip", "last", "avg", "avg-delta", a list such as "0,2,4", or a JSON file.
@@ -164,7 +164,7 @@ def convert(
     """
     start = time.perf_counter()
     choice = align or AlignmentChoice()
-    pair = read_pair(module, to=to, teacher=teacher, layers=layers)
+    pair = read_pair(module, to=to, teacher=teacher, layers=layers, registry=choice.registry)
     target = output or Path(f"{slug(pair.located.name)}-to-{slug(pair.student.name)}")
     _check_apart(target, module=pair.located.folder, teacher=pair.teacher.folder, student=pair.student.folder)
     if not dry_run:
@@ -235,7 +235,7 @@ def compute_alignment(
         _check_whole(choice)
         search = search_whole(module, to=to, layers=layers)
     else:
-        pair = read_pair(module, to=to, teacher=teacher, layers=layers)
+        pair = read_pair(module, to=to, teacher=teacher, layers=layers, registry=choice.registry)
         search = pair.search(fit_head(pair.module, pair.teacher.architecture, pair.student.architecture)[0])
     if output is not None:
         _check_apart(output, teacher=search.teacher.folder, student=search.student.folder, module=Path(module).expanduser())
@@ -249,11 +249,13 @@ def compute_alignment(
     return found
 
 
-def find_alignment_map(reference: str) -> AlignmentMap:
+def find_alignment_map(reference: str, *, registry: str | None = None) -> AlignmentMap:
     """Find an alignment map, and verify it.
 
     Args:
-        reference: A folder that holds one, the first digits of its id in the store, or a Hub id with an optional `@revision`.
+        reference: A folder that holds one, the first digits of its id in the store, a Hub id with an optional `@revision`, or
+            `registry:` with the id of an entry.
+        registry: The registry that has the entry; None for what `MODXFER_REGISTRY` names.
 
     Returns:
         The map.
@@ -261,11 +263,12 @@ def find_alignment_map(reference: str) -> AlignmentMap:
     Raises:
         StoreError: more than one begins with these digits, or none does and no repository can have such an id.
         FormatError: there is no map, or a damaged one.
+        EntryError: there is no such entry, or its files are not what it pins.
         HubError: the Hub refuses or cannot be reached.
     """
     from modxfer.registry.shared_map import AlignmentMap as SharedMap  # imports huggingface_hub, which takes a while
 
-    found = named_alignment(reference).alignment
+    found = named_alignment(reference, registry=registry).alignment
     assert found is not None
     return SharedMap.of(found)
 

@@ -11,7 +11,9 @@ from modxfer.cli.errors import reporting
 
 app = typer.Typer(help="Compute, show, publish, fetch and remove alignment maps.", no_args_is_help=True)
 
-MapArgument = Annotated[str, typer.Argument(metavar="MAP", help="A folder, the start of an id in the store, or a Hub id.")]
+MapArgument = Annotated[
+    str, typer.Argument(metavar="MAP", help="A folder, the start of an id in the store, a Hub id or registry:NAME.")
+]
 
 
 @app.command(epilog=options.HOW_TO, short_help="Compute the map that a conversion would use.")
@@ -28,6 +30,7 @@ def compute(
         Path | None,
         typer.Option("--output", metavar="DIR", help="Folder for a copy.  [default: the store only]"),
     ] = None,
+    registry: options.RegistryOption = None,
     force: options.ForceOption = False,
     offline: options.OfflineOption = False,
     device: options.DeviceOption = options.Device.AUTO,
@@ -41,7 +44,9 @@ def compute(
         from modxfer.cli.alignment_reports import alignment_json, alignment_tables
         from modxfer.cli.summary import alignment_line
 
-        choice = api.AlignmentChoice(aligner=align, corpus=corpus, column=column, tokens=tokens, device=device.value)
+        choice = api.AlignmentChoice(
+            aligner=align, corpus=corpus, column=column, tokens=tokens, device=device.value, registry=registry
+        )
         with out.progress("Aligning", unit="tokens") as report:
             found = api.compute_alignment(
                 module, to=to, teacher=teacher, layers=layers, align=choice, output=output, force=force, progress=report
@@ -60,6 +65,7 @@ def show(
         Path | None,
         typer.Option("--plot", metavar="FILE.png", help="Draw the scores into this file."),
     ] = None,
+    registry: options.RegistryOption = None,
     force: options.ForceOption = False,
     offline: options.OfflineOption = False,
     json: options.JsonOption = False,
@@ -72,7 +78,7 @@ def show(
         from modxfer.cli.alignment_reports import alignment_json, alignment_tables
         from modxfer.cli.plot import draw_scores
 
-        alignment = api.find_alignment_map(reference)
+        alignment = api.find_alignment_map(reference, registry=registry)
         if plot is not None:
             draw_scores(alignment, plot, force=force)
             out.note(f"Drawn in {plot}")
@@ -140,8 +146,9 @@ def push(
 
 @app.command(short_help="Fetch an alignment map from the Hub.")
 def pull(
-    reference: Annotated[str, typer.Argument(metavar="ID[@REVISION]", help="An alignment map on the Hub.")],
+    reference: Annotated[str, typer.Argument(metavar="ID[@REVISION]", help="An alignment map on the Hub, or registry:NAME.")],
     output: options.CopyOption = None,
+    registry: options.RegistryOption = None,
     force: options.ForceOption = False,
     offline: options.OfflineOption = False,
     json: options.JsonOption = False,
@@ -156,7 +163,7 @@ def pull(
         from modxfer import api
         from modxfer.cli.hub_reports import pulled_table
 
-        pulled = api.pull_alignment(reference, output=output, force=force)
+        pulled = api.pull_alignment(reference, output=output, force=force, registry=registry)
         out.note(pulled_table(pulled))
         out.result(pulled.as_json(), str(pulled.key))
 

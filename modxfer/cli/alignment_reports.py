@@ -23,6 +23,7 @@ _KINDS = {
     "unfinished": "unfinished map",
     "hash": "remembered hash",
     "listing": "remembered listing",
+    "registry": "copy of a registry",
     "lock": "lock",
 }
 """What people read of what was pruned."""

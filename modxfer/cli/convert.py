@@ -34,6 +34,7 @@ def convert(
     ] = None,
     licence: options.LicenceOption = None,
     private: options.PrivateOption = False,
+    registry: options.RegistryOption = None,
     force: options.ForceOption = False,
     dry_run: options.DryRunOption = False,
     offline: options.OfflineOption = False,
@@ -53,7 +54,13 @@ def convert(
         from modxfer.errors import UsageError
 
         choice = api.AlignmentChoice(
-            aligner=align, alignment=alignment, corpus=corpus, column=column, tokens=tokens, device=device.value
+            aligner=align,
+            alignment=alignment,
+            corpus=corpus,
+            column=column,
+            tokens=tokens,
+            device=device.value,
+            registry=registry,
         )
         if push is None and (licence or private):
             raise UsageError("`--license` and `--private` are about publishing.", do="Name the Hub id with `--push`.")

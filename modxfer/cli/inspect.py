@@ -10,8 +10,9 @@ from modxfer.cli.errors import reporting
 
 def inspect(
     reference: Annotated[
-        str, typer.Argument(metavar="MODULE_OR_MODEL", help="A module or a base model: a folder or a Hub id.")
+        str, typer.Argument(metavar="MODULE_OR_MODEL", help="A module or a base model: a folder, a Hub id or registry:NAME.")
     ],
+    registry: options.RegistryOption = None,
     offline: options.OfflineOption = False,
     json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -23,6 +24,6 @@ def inspect(
         from modxfer.registry.inspection import inspect as find_out
         from modxfer.registry.reports import BaseReport
 
-        report = find_out(reference)
+        report = find_out(reference, registry=registry)
         tables = base_tables(report) if isinstance(report, BaseReport) else module_tables(report)
         out.result(report.as_json(), *tables)

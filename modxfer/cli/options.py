@@ -33,7 +33,7 @@ class Device(StrEnum):
     MPS = "mps"
 
 
-ModuleArgument = Annotated[str, typer.Argument(metavar="MODULE", help="The module: a folder or a Hub id.")]
+ModuleArgument = Annotated[str, typer.Argument(metavar="MODULE", help="A folder, a Hub id or registry:NAME.")]
 ToOption = Annotated[str, typer.Option("--to", metavar="MODEL", help="The student: a folder or a Hub id.")]
 FromOption = Annotated[
     str | None,
@@ -83,14 +83,23 @@ ParentOption = Annotated[
 ]
 PushDryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show files, sizes and card; change nothing.")]
 
+RegistryOption = Annotated[
+    str | None,
+    typer.Option("--registry", metavar="REGISTRY", help="The registry.  [default: MODXFER_REGISTRY]"),
+]
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
 
 HOW_TO = """LAYERS is skip (the first layer of each block), last, avg, avg-delta, teacher layers as in 0,2,4, or a JSON file.
 
-MAP is a folder, the start of an id in the store (`modxfer align list`) or a Hub id. Without one, in this order: the
-stored map, one that was pulled, one that the owners of module and models (or those in MODXFER_TRUST) publish, a new one.
+MAP is a folder, the start of an id in the store (`modxfer align list`), a Hub id or registry:NAME. Without one, in this
+order: the stored map, one that was pulled, one in the registry (if --registry or MODXFER_REGISTRY names one), one that the
+owners of module and models (or those in MODXFER_TRUST) publish, a new one.
+
+NAME is the id of an entry, as in acme/ner, of the registry that --registry or MODXFER_REGISTRY names: a folder, or a data
+set on the Hub as in hf://datasets/acme/modules. What comes by it is held against the sizes and hashes in the entry.
 
 ALIGNER is auto (it measures, and says why), identity, lsa (one-to-one), paper (lsa at the input) or linear.
 

@@ -9,8 +9,11 @@ from modxfer.cli.errors import reporting
 
 
 def pull(
-    reference: Annotated[str, typer.Argument(metavar="ID[@REVISION]", help="A module or an alignment map on the Hub.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="ID[@REVISION]", help="A module or an alignment map on the Hub, or registry:NAME.")
+    ],
     output: options.CopyOption = None,
+    registry: options.RegistryOption = None,
     force: options.ForceOption = False,
     offline: options.OfflineOption = False,
     json: options.JsonOption = False,
@@ -25,6 +28,6 @@ def pull(
         from modxfer import api
         from modxfer.cli.hub_reports import pulled_table
 
-        pulled = api.pull(reference, output=output, force=force)
+        pulled = api.pull(reference, output=output, force=force, registry=registry)
         out.note(pulled_table(pulled))
         out.result(pulled.as_json(), str(pulled.folder))

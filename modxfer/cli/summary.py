@@ -16,6 +16,7 @@ _SOURCES = {
     "identity": "stated, not measured",
     "file": "from the folder named",
     "store": "from the store",
+    "registry": "from the registry",
     "hub": "published",
     "computed": "computed now",
 }

@@ -248,7 +248,7 @@ def _origin(record: Mapping[str, Any]) -> list[str]:
     module, alignment = mapping(record.get("module")), mapping(record.get("alignment"))
     layers = mapping(record.get("layers"))
     lines = [
-        f"* Teacher module: {_base(module)}",
+        f"* Teacher module: {_base(module)}{_entry(module)}",
         *_listed("Data sets that its card names", record.get("datasets")),
         *_listed("Languages that its card names", record.get("languages")),
         f"* Teacher: {_base(mapping(record.get('teacher')))}",
@@ -276,11 +276,17 @@ def _alignment_line(alignment: Mapping[str, Any]) -> str:
     if alignment.get("source") == "identity":
         return "identity, as stated; nothing was measured"
     published = mapping(alignment.get("published"))
-    where = f", published as {named(published.get('repository'), published.get('revision'))}" if published else ""
+    at = named(published.get("repository"), published.get("revision"))
+    where = f", published as {at}{_entry(published)}" if published else ""
     return (
         f"{span(alignment.get('aligner'))}, mean matched correlation {number(alignment.get('mean_correlation'))} over "
         f"{number(alignment.get('tokens'))} tokens of {escape(alignment.get('corpus'))}{where}"
     )
+
+
+def _entry(source: Mapping[str, Any]) -> str:
+    """Say by which entry of a registry something was found."""
+    return f", the entry {span(source['entry'])} of a registry" if source.get("entry") else ""
 
 
 def _layer_table(stacks: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,8 @@
-"""Finding the alignment map for a pair: named, stated, stored, published, else computed."""
+"""Finding the alignment map for a pair: named, stated, stored, registered, published, else computed."""
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +17,13 @@ from modxfer.alignments.layer_maps import LayerMap
 from modxfer.alignments.request import AlignmentRequest
 from modxfer.errors import AlignmentError, CorpusError, ModxferError, StoreError
 from modxfer.paths import home
+from modxfer.registry.entries.naming import is_registered
 from modxfer.registry.hub.repositories import resolve_dataset
 from modxfer.registry.locate import LocatedBase
 from modxfer.registry.lookup import AlignmentChoice, FoundAlignment, Wanted
 from modxfer.registry.published import fetch_map, find_published, trusted_namespaces
-from modxfer.registry.pulling import HOW, PULLED, keep
+from modxfer.registry.pulling import HOW, PULLED, keep, place
+from modxfer.registry.registered import find_registered
 from modxfer.registry.store import Store, alignment_key
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ def find_alignment(
     """
     start = time.perf_counter()
     if choice.alignment is not None:
-        found = named_alignment(choice.alignment, is_use=True)
+        found = named_alignment(choice.alignment, is_use=True, registry=choice.registry)
         _check_made_for(found.alignment, search, choice.alignment)
     elif choice.aligner == "identity" and not measure_identity:
         found = FoundAlignment(source="identity", alignment=None)
@@ -80,12 +82,14 @@ def find_alignment(
     return replace(found, seconds=time.perf_counter() - start)
 
 
-def named_alignment(reference: str, *, is_use: bool = False) -> FoundAlignment:
+def named_alignment(reference: str, *, is_use: bool = False, registry: str | None = None) -> FoundAlignment:
     """Read the map that the user names.
 
     Args:
-        reference: A folder, the start of an id in the store, or a Hub id with an optional `@revision`.
+        reference: A folder, the start of an id in the store, a Hub id with an optional `@revision`, or `registry:` with the id
+            of an entry.
         is_use: Whether it is used, and not only looked at, which is what keeps it in the store.
+        registry: The registry that has the entry; None for what `MODXFER_REGISTRY` names.
 
     Returns:
         The map, and where it came from.
@@ -93,8 +97,12 @@ def named_alignment(reference: str, *, is_use: bool = False) -> FoundAlignment:
     Raises:
         StoreError: none or several in the store begin with these digits.
         FormatError: there is no map, or a damaged one.
+        EntryError: there is no such entry, or its files are not what it pins.
         HubError: the Hub refuses or cannot be reached.
     """
+    if is_registered(reference):
+        registered = fetch_map(reference, registry=registry)
+        return FoundAlignment(source="registry", alignment=registered.alignment, published=registered.origin)
     folder = Path(reference).expanduser()
     if folder.is_dir():
         return FoundAlignment(source="file", alignment=read_alignment(folder))
@@ -104,7 +112,7 @@ def named_alignment(reference: str, *, is_use: bool = False) -> FoundAlignment:
         if is_use:
             store.mark_used(stored.name)
         return FoundAlignment(
-            source="store", alignment=read_alignment(stored), published=_place(dict(store.pulled()).get(stored.name))
+            source="store", alignment=read_alignment(stored), published=place(dict(store.pulled()).get(stored.name))
         )
     published = fetch_map(reference)
     return FoundAlignment(source="hub", alignment=published.alignment, published=published.origin)
@@ -112,7 +120,7 @@ def named_alignment(reference: str, *, is_use: bool = False) -> FoundAlignment:
 
 def _look_up(search: Search, choice: AlignmentChoice) -> FoundAlignment | None:
     """Look for a map that is there already: the very one that would be computed, or the pair's whole one; one that was pulled;
-    one that is published."""
+    one in the registry; one that is published."""
     store = Store(home())
     corpus = next(_corpora(search, choice), None)
     if corpus is not None:
@@ -130,7 +138,11 @@ def _look_up(search: Search, choice: AlignmentChoice) -> FoundAlignment | None:
     if not wanted.takes_others:
         return None
     trusted = trusted_namespaces((search.module, search.teacher.name, search.student.name))
-    return _find_fetched(store, wanted, trusted) or _find_on_hub(store, wanted, trusted)
+    return (
+        _find_fetched(store, wanted, trusted)
+        or find_registered(store, wanted, choice.registry)
+        or _find_on_hub(store, wanted, trusted)
+    )
 
 
 def _find_fetched(store: Store, wanted: Wanted, trusted: Sequence[str]) -> FoundAlignment | None:
@@ -141,7 +153,7 @@ def _find_fetched(store: Store, wanted: Wanted, trusted: Sequence[str]) -> Found
         fetched = store.find(key, is_use=False)
         if fetched is not None and wanted.is_served_by(fetched):
             store.mark_used(key)
-            return FoundAlignment(source="store", alignment=fetched, published=_place(origin))
+            return FoundAlignment(source="store", alignment=fetched, published=place(origin))
     return None
 
 
@@ -156,11 +168,6 @@ def _find_on_hub(store: Store, wanted: Wanted, trusted: Sequence[str]) -> FoundA
     except StoreError as error:
         logger.warning("%s", error.what)
     return FoundAlignment(source="hub", alignment=kept or published.alignment, published=published.origin)
-
-
-def _place(origin: Mapping[str, str] | None) -> dict[str, str] | None:
-    """Say where a map is on the Hub."""
-    return {key: origin[key] for key in ("repository", "revision") if key in origin} if origin else None
 
 
 def _requests(search: Search, choice: AlignmentChoice) -> Iterator[AlignmentRequest]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modxfer.alignments.alignment_map import BaseRecord
 from modxfer.alignments.compute import BaseModel
@@ -16,6 +17,7 @@ from modxfer.converters.formats.files import read_card
 from modxfer.converters.formats.needed import needed_files
 from modxfer.errors import ArchitectureError, FormatError, UsageError
 from modxfer.paths import is_folder
+from modxfer.registry.entries.references import is_registered, open_registered, refuse_registered, resolve_module
 from modxfer.registry.fingerprints import (
     CONFIG,
     choose_weights,
@@ -27,6 +29,9 @@ from modxfer.registry.fingerprints import (
 from modxfer.registry.hub.repositories import Repository, git_hash, open_repository
 from modxfer.registry.licences import one_licence
 from modxfer.registry.origin import read_origin
+
+if TYPE_CHECKING:
+    from modxfer.registry.entries.models import ModuleEntry
 
 _BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model")
 """What `transformers` may read beside the weights: configs, tokenizer, the index of shards."""
@@ -143,6 +148,7 @@ def locate_base(reference: str, *, memory: Path) -> LocatedBase:
         UsageError: it is neither a folder nor on the Hub.
         HubError: the Hub refuses or cannot be reached.
     """
+    refuse_registered(reference)
     folder, is_here = Path(reference).expanduser(), is_folder(reference)
     repository = None if is_here else open_repository(reference)
     if not ((folder / CONFIG).is_file() if repository is None else CONFIG in repository.files):
@@ -160,7 +166,7 @@ def is_base_model(reference: str) -> bool:
     """Say whether a folder or a repository holds a base model, and no module.
 
     Args:
-        reference: A folder, or a Hub id with an optional `@revision`.
+        reference: A folder, a Hub id with an optional `@revision`, or the id of an entry, which is never a base model's.
 
     Returns:
         Whether its config is one of a base model.
@@ -169,6 +175,8 @@ def is_base_model(reference: str) -> bool:
         UsageError: it is neither a folder nor on the Hub.
         HubError: the Hub refuses or cannot be reached.
     """
+    if is_registered(reference):
+        return False
     paths = list_paths(reference)
     return CONFIG in paths and not needed_files(paths)
 
@@ -208,28 +216,36 @@ class LocatedModule:
         revision: Commit hash; None for a folder that did not come from the Hub.
         folder: Where its files lie.
         files: Its files, as paths in that folder; empty for a folder that did not come from the Hub.
+        registered: Id of the entry that it was named by; None if it was not.
+        base: The base model that this entry names, as id and commit, if it says at which.
     """
 
     name: str
     revision: str | None
     folder: Path
     files: tuple[str, ...] = ()
+    registered: str | None = None
+    base: tuple[str, str | None] | None = None
 
 
-def locate_module(reference: str) -> LocatedModule:
+def locate_module(reference: str, *, registry: str | None = None) -> LocatedModule:
     """Find a module, and fetch it if it is on the Hub: its configs, card and weights, nothing else.
 
     Args:
-        reference: A folder, or a Hub id with an optional `@revision`.
+        reference: A folder, a Hub id with an optional `@revision`, or `registry:` with the id of an entry.
+        registry: The registry that has the entry; None for what `MODXFER_REGISTRY` names.
 
     Returns:
         The module.
 
     Raises:
-        UsageError: it is neither a folder nor on the Hub.
+        UsageError: it is neither a folder nor on the Hub, or no registry is named.
         FormatError: the repository holds no module.
+        EntryError: there is no such entry, or its files are not what it pins.
         HubError: the Hub refuses or cannot be reached.
     """
+    if is_registered(reference):
+        return locate_registered(resolve_module(reference, registry))
     folder = Path(reference).expanduser()
     if is_folder(reference):
         origin = read_origin(folder)
@@ -238,6 +254,22 @@ def locate_module(reference: str) -> LocatedModule:
         return LocatedModule(name=folder.resolve().name, revision=None, folder=folder)
     _refuse_file(reference)
     repository = open_repository(reference)
+    needed = choose_files(repository)
+    return LocatedModule(name=repository.name, revision=repository.commit, folder=repository.fetch(needed), files=needed)
+
+
+def choose_files(repository: Repository) -> tuple[str, ...]:
+    """Choose the files of the one module that a repository holds.
+
+    Args:
+        repository: The repository.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        FormatError: it holds no module, or several.
+    """
     needed = needed_files(repository.files)
     folders = sorted(path.rpartition("/")[0] for path in needed if path.endswith("adapter_config.json"))
     if len(folders) > 1:
@@ -251,4 +283,30 @@ def locate_module(reference: str) -> LocatedModule:
             f"`{repository.name}` holds no `adapter_config.json`, so it is no module.",
             do=f"Give the id of a module{'; this is a base model' if CONFIG in repository.files else ''}.",
         )
-    return LocatedModule(name=repository.name, revision=repository.commit, folder=repository.fetch(needed), files=needed)
+    return needed
+
+
+def locate_registered(entry: "ModuleEntry") -> LocatedModule:
+    """Fetch the module of an entry. Every file of it that the repository has must be pinned, since it would be read.
+
+    Args:
+        entry: The entry.
+
+    Returns:
+        The module.
+
+    Raises:
+        FormatError: the repository holds no module.
+        EntryError: it is no longer there, or its files are not what the entry pins.
+        HubError: the Hub refuses or cannot be reached.
+    """
+    found = open_registered(entry)
+    needed = choose_files(found.repository)
+    return LocatedModule(
+        name=found.repository.name,
+        revision=found.repository.commit,
+        folder=found.fetch(needed),
+        files=needed,
+        registered=entry.id,
+        base=(entry.base.name, entry.base.revision),
+    )

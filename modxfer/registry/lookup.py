@@ -18,12 +18,15 @@ class AlignmentChoice:
 
     Attributes:
         aligner: "auto", or a name from the table of aligners.
-        alignment: A map to use: a folder, the start of an id in the store, or a Hub id; None to look one up or compute it.
+        alignment: A map to use: a folder, the start of an id in the store, a Hub id, or `registry:` with the id of an entry;
+            None to look one up or compute it.
         corpus: A file or data set; None for the module's own data set, else the text that ships with the package.
         column: The corpus's column that holds the text.
         tokens: Matched tokens to use at most.
         penalty: Ridge penalty, in units of the mean variance.
         device: Where to run, "auto" for a GPU where there is one.
+        registry: Where modules and maps with `registry:` are, and where maps are looked for; None for what
+            `MODXFER_REGISTRY` names, if anything.
     """
 
     aligner: str = AUTO
@@ -33,6 +36,7 @@ class AlignmentChoice:
     tokens: int = DEFAULT_TOKENS
     penalty: float = DEFAULT_PENALTY
     device: str = "auto"
+    registry: str | None = None
 
     def __post_init__(self) -> None:
         if self.aligner != AUTO and self.aligner not in ALIGNERS:
@@ -53,10 +57,11 @@ class FoundAlignment:
     """An alignment, and where it came from.
 
     Attributes:
-        source: "identity", "file", "store", "hub" or "computed".
+        source: "identity", "file", "store", "registry", "hub" or "computed".
         alignment: The map; None where the spaces are stated to be the same.
         seconds: Time it took to find or compute.
-        published: Where it is on the Hub, if it was fetched from there: repository and revision.
+        published: Where it is on the Hub, if it was fetched from there: repository and revision, and the id of the entry that
+            led to it, if one did.
         warnings: What was met on the way to it; its own warnings are in the map.
     """
 

@@ -1,15 +1,19 @@
 """A module between its teacher and a student: what a conversion or an alignment begins with."""
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 
 from modxfer.alignments.layer_maps import LayerMap, layer_map
 from modxfer.alignments.request import AlignmentRequest, check_kinds
 from modxfer.converters.convert import request_for
 from modxfer.converters.formats import inspect_files, read_module
+from modxfer.converters.formats.checks import is_hub_id
 from modxfer.converters.module import BaseReference, Module, ModuleFiles
-from modxfer.errors import UsageError
+from modxfer.errors import EntryError, UsageError
 from modxfer.paths import home, is_folder
 from modxfer.registry.finding import Search
+from modxfer.registry.hub.failures import RepositoryMissing
+from modxfer.registry.hub.repositories import open_repository
 from modxfer.registry.locate import LocatedBase, LocatedModule, locate_base, locate_module
 from modxfer.registry.store import Store
 
@@ -56,14 +60,15 @@ class Pair:
         )
 
 
-def read_pair(module: str, *, to: str, teacher: str | None, layers: str) -> Pair:
+def read_pair(module: str, *, to: str, teacher: str | None, layers: str, registry: str | None = None) -> Pair:
     """Find a module and its two base models, and read the module.
 
     Args:
-        module: The module: a folder or a Hub id.
+        module: The module: a folder, a Hub id or `registry:` with the id of an entry.
         to: The student: a folder or a Hub id.
         teacher: The teacher, where the module does not say or says wrong.
         layers: Layer map, as in `convert`.
+        registry: The registry that has the entry; None for what `MODXFER_REGISTRY` names.
 
     Returns:
         The three of them.
@@ -72,14 +77,15 @@ def read_pair(module: str, *, to: str, teacher: str | None, layers: str) -> Pair
         ModxferError: one of them is not to be had, or they do not fit.
     """
     store = Store(home())
-    located = locate_module(module)
+    located = locate_module(module, registry=registry)
     files = inspect_files(located.folder)
-    if teacher is None and located.revision is not None and is_folder(files.base.name):
+    stated = files.base if teacher is not None else _stated_base(files.base, located)
+    if teacher is None and located.revision is not None and is_folder(stated.name):
         raise UsageError(
-            f"The module `{module}` comes from the Hub and says that it belongs to `{files.base.name}`, a folder here.",
+            f"The module `{module}` comes from the Hub and says that it belongs to `{stated.name}`, a folder here.",
             do="Say with `--from` which base model it belongs to.",
         )
-    named = teacher or _pinned(files.base)
+    named = teacher or _pinned(stated)
     if not named:
         raise UsageError(f"The module `{module}` does not say which base model it belongs to.", do="Say so with `--from`.")
     try:
@@ -126,6 +132,35 @@ def _read_student(teacher: LocatedBase, to: str, layers: str) -> tuple[LocatedBa
     student = locate_base(to, memory=teacher.memory)
     check_kinds(teacher.architecture, student.architecture)
     return student, layer_map(layers, teacher=teacher.architecture.depths, student=student.architecture.depths)
+
+
+def _stated_base(base: BaseReference, located: LocatedModule) -> BaseReference:
+    """Say which base model a module belongs to: what its entry says, where it has one that its config does not contradict."""
+    if located.base is None:
+        return base
+    name, revision = located.base
+    own = name if base.name == name else _name_on_hub(base.name)
+    is_same = own in (None, name) or own == _name_on_hub(name)
+    if not is_same or (own is not None and _is_commit(base.revision) and revision not in (None, base.revision)):
+        at = f"@{revision}" if revision else ""
+        raise EntryError(
+            f"The entry `{located.registered}` says that the module belongs to `{name}{at}`, and the module's own config says "
+            f"`{f'{base.name}@{base.revision}' if is_same else base.name}`.",
+            do="Say with `--from` which it is, and tell the registry's maintainers.",
+        )
+    return replace(base, name=name, revision=revision or base.revision)
+
+
+def _name_on_hub(name: str) -> str | None:
+    """Give the present name of a repository; None for a folder of whoever trained the module."""
+    try:
+        return open_repository(name).name if name and is_hub_id(name) else None
+    except RepositoryMissing:
+        return None
+
+
+def _is_commit(revision: str | None) -> bool:
+    return revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
 def _pinned(base: BaseReference) -> str:

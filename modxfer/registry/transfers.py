@@ -50,6 +50,7 @@ def transfer_record(
         "module": {
             "name": located.name,
             "revision": located.revision,
+            "entry": located.registered,
             "format": arrived.format,
             "method": arrived.method,
             "module_name": arrived.name,
