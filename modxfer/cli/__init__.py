@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modxfer.cli import align, convert, demo, env, inspect, options, pull, push
+from modxfer.cli import align, convert, demo, env, inspect, options, pull, push, registry
 from modxfer.cli.errors import INTERRUPTED, USAGE_ERROR, explain_usage
 from modxfer.cli.output import Output
 
@@ -27,6 +27,7 @@ app.add_typer(align.app, name="align")
 app.command("inspect", short_help="Say what a module or a base model is.")(inspect.inspect)
 app.command("pull", short_help="Fetch a module or an alignment map from the Hub.")(pull.pull)
 app.command("push", short_help="Publish a module or an alignment map on the Hub.")(push.push)
+app.add_typer(registry.app, name="registry")
 app.command("demo", short_help="Show the whole job on a real base model.")(demo.demo)
 app.command("env", short_help="Say what modxfer runs on.")(env.env)
 

@@ -57,7 +57,7 @@ class Output:
 
         Args:
             values: What `--json` prints: plain values.
-            *tables: What people see; texts are lines that are never broken.
+            *tables: What people see; plain strings, and texts with `no_wrap`, are lines that are never broken.
         """
         if self.json:
             printed = json.dumps(values, ensure_ascii=False, allow_nan=False)
@@ -154,7 +154,8 @@ class Output:
         console = self._console(stream)
         with console.capture() as captured:
             for item in items:
-                console.print(item, soft_wrap=isinstance(item, str))
+                # A text with styles is broken like a paragraph, unless it says that it is a line.
+                console.print(item, soft_wrap=isinstance(item, str) or getattr(item, "no_wrap", None) is True)
         for line in redact(captured.get()).splitlines():
             print(line.rstrip(), file=stream)
         stream.flush()

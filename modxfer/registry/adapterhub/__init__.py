@@ -1,0 +1,1 @@
+"""Taking over the entries of AdapterHub's registry."""
