@@ -1,4 +1,4 @@
-"""`make bench`: measure the budgets of start-up, conversion and alignment, print them, and write them into README.md.
+"""`make bench`: measure the budgets of start-up, conversion, alignment and registry, print them, write them into README.md.
 
 python -m benchmarks [--no-write]
 """
@@ -14,7 +14,9 @@ from pathlib import Path
 
 from benchmarks.alignment import compare_with_forward_passes, compare_with_loops, open_base
 from benchmarks.measure import compare, python, run
+from benchmarks.registry import measure_build, measure_check, measure_first_search, measure_search, write_registry
 from benchmarks.subjects import Subjects, make_subjects
+from modxfer.registry.entries.folder import Registry
 
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- begin: python -m benchmarks -->", "<!-- end -->"
@@ -50,6 +52,7 @@ def measure(scratch: Path) -> Iterator[Row]:
         What was measured, the figures, the ratio, and the budget.
     """
     yield from _measure_start_up()
+    yield from _measure_registry(scratch / "registry")
     subjects = make_subjects(scratch)
     yield from _measure_conversion(subjects, scratch)
     yield from _measure_alignment(subjects)
@@ -109,6 +112,23 @@ def _measure_alignment(subjects: Subjects) -> Iterator[Row]:
         f"1/{loops / ours:.0f}",
         "-",
     )
+
+
+def _measure_registry(scratch: Path) -> Iterator[Row]:
+    small, large = measure_check(scratch)
+    for number, seconds in (("1,000", small), ("10,000", large)):
+        yield f"`modxfer registry check`, offline, of {number} entries", f"{seconds * 1e3:.2f} ms an entry", "-", "1 ms"
+    yield "the same an entry, 10,000 against 1,000 (linear: 1)", "", f"{large / small:.2f}", "-"
+    first, again = measure_first_search(Registry(root=scratch / "large", name="made up"))
+    yield "the first search of a folder of 10,000 entries, which makes the index", f"{first:.1f} s", "-", "-"
+    yield "a later one, which looks whether a file has changed", f"{again * 1e3:.0f} ms", "-", "-"
+    found = measure_search(scratch)
+    yield "search over 100,000 entries, median of 12 queries", f"{found.median * 1e3:.1f} ms", "-", "50 ms"
+    yield "the slowest of them", f"{found.slowest * 1e3:.1f} ms", "-", "50 ms"
+    yield "looking whether one of 100,000 files has changed, before such a search", f"{found.listing * 1e3:.0f} ms", "-", "-"
+    yield "putting an entry that was read into the index", f"{found.adding * 1e3:.2f} ms", "-", "-"
+    seconds = measure_build(scratch, write_registry(scratch / "built", 1000))
+    yield "`modxfer registry build` of 1,000 entries", f"{seconds:.1f} s", "-", "10 s"
 
 
 def _table(rows: list[Row]) -> Iterator[str]:

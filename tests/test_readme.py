@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ def commands() -> list[list[str]]:
 
 def test_readme_shows_commands() -> None:
     """There is something to run: a conversion, and looking at its result."""
-    assert {command[0] for command in commands()} >= {"convert", "inspect", "align"}
+    assert {command[0] for command in commands()} >= {"convert", "inspect", "align", "registry"}
 
 
 @pytest.mark.slow
@@ -29,6 +30,7 @@ def test_readme_shows_commands() -> None:
 def test_readme_commands_run_after_the_demo(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The demo runs to its end, and then every command of the README, in its order, with a Hub on this machine."""
     monkeypatch.setenv("HF_TOKEN", hub.add_user("your-name"))
+    shutil.copytree(README.parent / "examples", tmp_path / "examples")
     for command in (["demo"], *commands()):
         done = subprocess.run(
             [sys.executable, "-m", "modxfer", *command], cwd=tmp_path, capture_output=True, text=True, check=False

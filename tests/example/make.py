@@ -1,0 +1,154 @@
+"""Make the example anew: `python -m tests.example.make` (a few minutes; needs `adapters`), or only its entries: `... entries`.
+
+Two tiny base models learn the words of the demo's sentences, one from the other; modules for named entities are trained on the
+larger one; one of them is transferred to the smaller one; all are measured on held-out sentences, and registered.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.example.served import FILES, OWNER, REGISTRY, SEED, STUDENT, TEACHER, serve, serve_example
+from tests.hub.server import HubServer
+
+
+def main() -> None:
+    """Make it."""
+    server = HubServer().start()
+    try:
+        with tempfile.TemporaryDirectory() as home:
+            os.environ |= {
+                "HF_ENDPOINT": server.url,
+                "HF_HUB_DISABLE_XET": "1",
+                "HF_HOME": home,
+                "MODXFER_HOME": f"{home}/modxfer",
+            }
+            if sys.argv[1:] != ["entries"]:
+                shutil.rmtree(FILES / OWNER, ignore_errors=True)
+                _make_files(server)
+            serve_example(server)
+            _register()
+    finally:
+        server.stop()
+
+
+def _make_files(server: HubServer) -> None:
+    """Make base models, modules and alignment map, each published before the next needs it."""
+    import transformers
+
+    from modxfer import api
+    from modxfer.demo.comparing import Task, evaluate
+    from modxfer.demo.libraries import Adapters, Library, Peft
+    from modxfer.demo.sentences import KINDS, make_data
+    from modxfer.training.fine_tuning import Schedule, fine_tune
+    from modxfer.training.tagging import encode, tag_names
+    from tests.example.bases import make_bases
+
+    data = make_data(train=2000, test=500, seed=SEED)
+    make_bases([sentence.text for sentence in data.train])
+    revisions = {name: serve(server, FILES / name, name) for name in (TEACHER, STUDENT)}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(FILES / TEACHER)
+    tags = tag_names(KINDS)
+    train, test = (tuple(encode(part, tokenizer, tags=tags, max_tokens=64)) for part in (data.train, data.test))
+    task = Task(data=data, tags=tags, tokenizer=tokenizer, train=train, test=test)
+
+    libraries: dict[str, Library] = {
+        f"{OWNER}/ner-lora-mini": Peft(rank=4),
+        f"{OWNER}/ner-adapter-mini": Adapters(bottleneck=8),
+    }
+    for name, library in libraries.items():
+        model: Any = library.start(FILES / TEACHER, tags, seed=SEED)
+        schedule = Schedule(steps=600, batch_size=32, learning_rate=5e-3)
+        fine_tune(model, train, schedule=schedule, pad_id=task.pad_id, seed=SEED)
+        score = evaluate(model, task).f1
+        library.save(model, FILES / name)
+        _name_base(FILES / name, TEACHER, revisions[TEACHER])
+        _write_card(FILES / name, TEACHER, score)
+        serve(server, FILES / name, name)
+
+    moved, mapped = f"{OWNER}/ner-lora-micro", f"{OWNER}/alignment-bert-mini-to-bert-micro"
+    corpus = FILES.parent / "sentences.txt"
+    corpus.write_text("\n".join(sentence.text for sentence in data.train[:1000]) + "\n", encoding="utf-8")
+    choice = api.AlignmentChoice(corpus=str(corpus))
+    api.compute_alignment(f"{OWNER}/ner-lora-mini", to=STUDENT, align=choice, output=FILES / mapped)
+    api.convert(f"{OWNER}/ner-lora-mini", to=STUDENT, align=choice, output=FILES / moved)
+    corpus.unlink()
+    score = evaluate(Peft(rank=4).load(FILES / STUDENT, FILES / moved, tags), task).f1
+    _add_result(FILES / moved, score)
+    for name in (moved, mapped):
+        serve(server, FILES / name, name)
+
+
+def _name_base(folder: Path, base: str, revision: str) -> None:
+    """Name the base model as it is on the Hub, where the library wrote the folder of this machine."""
+    import json
+
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {"base_model_name_or_path": base, "revision": revision} if "peft_type" in config else {"model_name": base}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _data(score: float, base: str) -> Any:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    return ModelCardData(
+        license="apache-2.0", language="en", base_model=base, pipeline_tag="token-classification",
+        model_name="Named entities in the demo's sentences",
+        eval_results=[
+            EvalResult(
+                task_type="token-classification", dataset_type="synthetic", dataset_name="modxfer demo sentences",
+                dataset_split="test", metric_type="f1", metric_value=round(score / 100, 4),
+            )
+        ],
+    )  # fmt: skip
+
+
+def _write_card(folder: Path, base: str, score: float) -> None:
+    """Write the card of a module that was trained here."""
+    text = (
+        "Finds persons, organisations and places. Trained on 2,000 synthetic sentences from a small grammar and measured on "
+        "500 others, whose names are held out of training. The score says nothing about real text."
+    )
+    card = f"---\n{_data(score, base).to_yaml()}\n---\n\n# Named entities in the demo's sentences\n\n{text}\n"
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _add_result(folder: Path, score: float) -> None:
+    """Add what was measured to the card that a conversion wrote."""
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(folder / "README.md")
+    measured = _data(score, "")
+    card.data.eval_results, card.data.model_name = measured.eval_results, measured.model_name
+    card.data.pipeline_tag = measured.pipeline_tag
+    card.save(folder / "README.md")
+
+
+def _register() -> None:
+    """Make the registry with the commands that its README shows, and give a module a second name."""
+    from modxfer.cli import run
+
+    shutil.rmtree(REGISTRY, ignore_errors=True)
+    _run(run, "init", str(REGISTRY), "--title", "modxfer's example registry")
+    shutil.rmtree(REGISTRY / ".github")  # the same as in examples/workflows
+    for name in ("ner-lora-mini", "ner-adapter-mini", "alignment-bert-mini-to-bert-micro", "ner-lora-micro"):
+        licence = ["--license", "CC0-1.0"] if name.startswith("alignment") else []
+        _run(run, "add", f"{OWNER}/{name}", "--registry", str(REGISTRY), *licence)
+    aliases = "# yaml-language-server: $schema=../schema/aliases.json\nformat_version: 1\nmodules: {ner: ner-lora-micro}\n"
+    (REGISTRY / "aliases" / f"{OWNER}.yaml").write_text(aliases, encoding="utf-8")
+    for folder in ("modules", "alignments", "aliases"):
+        (REGISTRY / folder / ".gitkeep").unlink()
+
+
+def _run(run: Callable[[Sequence[str]], int], *arguments: str) -> None:
+    status = run(["registry", *arguments])
+    assert status == 0, arguments
+
+
+if __name__ == "__main__":
+    main()
