@@ -64,7 +64,7 @@ class ShownEntry:
             Plain values.
         """
         return {
-            "kind": "module" if isinstance(self.entry, ModuleEntry) else "alignment map",
+            "kind": "module" if isinstance(self.entry, ModuleEntry) else "alignment",
             "entry": plain_values(self.entry),
             "ancestors": [
                 {

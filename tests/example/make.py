@@ -4,6 +4,7 @@ Two tiny base models learn the words of the demo's sentences, one from the other
 larger one; one of them is transferred to the smaller one; all are measured on held-out sentences, and registered.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -80,17 +81,24 @@ def _make_files(server: HubServer) -> None:
     score = evaluate(Peft(rank=4).load(FILES / STUDENT, FILES / moved, tags), task).f1
     _add_result(FILES / moved, score)
     for name in (moved, mapped):
+        _name_hub(FILES / name / "README.md", server.url)
         serve(server, FILES / name, name)
+
+
+def _name_hub(card: Path, address: str) -> None:
+    """Let a card's links lead to the Hub, and not to the one of this machine."""
+    text = card.read_text(encoding="utf-8")
+    card.write_text(text.replace(address, "https://huggingface.co"), encoding="utf-8")
 
 
 def _name_base(folder: Path, base: str, revision: str) -> None:
     """Name the base model as it is on the Hub, where the library wrote the folder of this machine."""
-    import json
-
-    path = folder / "adapter_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config |= {"base_model_name_or_path": base, "revision": revision} if "peft_type" in config else {"model_name": base}
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for path in (folder / "adapter_config.json", folder / "head_config.json"):
+        if path.is_file():
+            config = json.loads(path.read_text(encoding="utf-8"))
+            is_peft = "peft_type" in config
+            config |= {"base_model_name_or_path": base, "revision": revision} if is_peft else {"model_name": base}
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _data(score: float, base: str) -> Any:

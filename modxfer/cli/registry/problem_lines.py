@@ -40,9 +40,8 @@ def _all_lines(report: "Report", name: str) -> Iterator[Text]:
     if report.problems:
         yield _line("")
     yield _line(summary(report))
-    mendable = sum(RULES[problem.rule].is_mechanical for problem in report.problems)
-    if mendable:
-        yield _line(f"{_count(mendable, 'problem')} can be mended with `modxfer registry check --fix`.")
+    if any(RULES[problem.rule].is_mechanical for problem in report.problems):
+        yield _line("What is mechanical can be mended with `modxfer registry check --fix`.")
 
 
 def fixed_lines(fixed: "Fixed", *, name: str) -> Text:
@@ -63,7 +62,8 @@ def _mended(fixed: "Fixed", name: str) -> Iterator[Text]:
         yield _line(_at(name, change.path), f": mended[{change.rule}] ", plain_line(change.what))
     for left in fixed.left:
         yield _line(_at(name, left.path), ": left as it is: ", plain_line(left.why))
-    yield _line(f"Mended {_count(len(fixed.changes), 'problem')} in {_count(len(fixed.files), 'file')}.")
+    mended = f"Mended {_count(len(fixed.changes), 'problem')} in {_count(len(fixed.files), 'file')}."
+    yield _line(mended if fixed.changes else "Nothing was mended.")
 
 
 def summary(report: "Report") -> str:

@@ -45,7 +45,7 @@ def started_lines(started: "Started") -> Iterator[RenderableType]:
         {"registry": plain(started.title), "written": ", ".join(started.written), "left as it was": ", ".join(started.kept)}
     )
     if any(path.startswith(".github/") for path in started.written):
-        yield Text("In the workflow write the account that you take modxfer from, where OWNER stands.")
+        yield Text("In the workflow write the account of your modxfer where OWNER stands.")
 
 
 def added_line(added: "Added") -> str:

@@ -171,8 +171,9 @@ def _name(path: str) -> str:
 def _mean(path: str, known: _Registered) -> str | None:
     """Guess which entry was meant by a path at which there is none."""
     neighbours = known.namespaces.get(path.rpartition("/")[0], ())[:_MOST_COMPARED]
-    near = difflib.get_close_matches(id_of(path), neighbours, n=1)
-    return f"Did you mean {shown(near[0])}?" if near else None
+    names = {id.partition("/")[2]: id for id in neighbours}
+    near = difflib.get_close_matches(id_of(path).partition("/")[2], names, n=1)
+    return f"Did you mean {shown(names[near[0]])}?" if near else None
 
 
 # --- one lineage ---------------------------------------------------------------------------------------------------------
@@ -375,6 +376,9 @@ def _check_group(group: Sequence[_Named]) -> Iterator[Finding]:
             yield from _check_agreement(group, (kind, dimension), sizes)
 
 
+_SIZES: Mapping[object, str] = {"widths": "width", "depths": "depth"}
+
+
 def _check_agreement(group: Sequence[_Named], keys: Keys, stated: Mapping[int, object]) -> Iterator[Finding]:
     """Report those who say something else than most do."""
     if len(set(stated.values())) < 2:
@@ -383,6 +387,7 @@ def _check_agreement(group: Sequence[_Named], keys: Keys, stated: Mapping[int, o
     first = next(path for path, _, base in group if stated.get(id(base)) == usual)
     for path, name, base in group:
         if stated.get(id(base), usual) != usual:
-            what = f"The {keys[-1]} of {shown(base.name)} is {shown(stated[id(base)])}, and {shown(usual)} in `{first}`."
+            said = f"The {_SIZES[keys[0]]} `{keys[1]}`" if len(keys) > 1 else f"The {keys[0]}"
+            what = f"{said} of {shown(base.name)} is {shown(stated[id(base)])}, and {shown(usual)} in `{first}`."
             do = "Write in both what the base model's config says."
             yield Finding(rule="lineage-widths", path=path, keys=(name, *keys), what=what, do=do, others=frozenset([first]))

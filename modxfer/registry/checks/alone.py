@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from modxfer.architectures import FAMILIES, Family
-from modxfer.registry.entries.fields import shown
+from modxfer.registry.entries.fields import listed, shown
 from modxfer.registry.entries.models import (
     Aliases,
     AlignmentEntry,
@@ -243,7 +243,7 @@ def _check_base(read: ReadFile, name: str, base: Base, *, is_archive: bool) -> I
     if is_archive:
         missing = [field for field in ("revision", "widths", "depths") if not getattr(base, field)]
         if missing:
-            what = f"`{name}` does not say {' and '.join(f'`{field}`' for field in missing)}."
+            what = f"`{name}` does not say {listed(missing)}."
             yield read.problem("incomplete", (name,), what, do="Add what is known, or register the module from the Hub.")
     if family is None:
         near = difflib.get_close_matches(base.family, FAMILIES, n=1)
@@ -262,14 +262,14 @@ def _check_base(read: ReadFile, name: str, base: Base, *, is_archive: bool) -> I
 def _check_sizes(
     read: ReadFile, keys: Keys, sizes: Mapping[str, int], known: tuple[str, ...], *, needed: bool
 ) -> Iterator[Problem]:
-    names = " and ".join(f"`{name}`" for name in known)
+    names = listed(known)
     for size in sizes:
         if size not in known:
             what = f"`{'.'.join(map(str, keys))}` has {shown(size)}, and the family has {names}."
             yield read.problem("widths", (*keys, size), what, do="Correct the name, or take it out.", at_key=True)
     missing = [name for name in known if name not in sizes]
     if missing and needed:
-        what = f"`{'.'.join(map(str, keys))}` does not say {' and '.join(f'`{name}`' for name in missing)}."
+        what = f"`{'.'.join(map(str, keys))}` does not say {listed(missing)}."
         yield read.problem("widths", keys, what, do="Add what the base model's config says.")
 
 

@@ -4,13 +4,13 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from modxfer.alignments.alignment_map import AlignmentMap, BaseRecord, SitePair
 from modxfer.alignments.files import RECORD, TENSORS, alignment_of, read_record
 from modxfer.architectures import Architecture
 from modxfer.errors import ArchitectureError, FormatError
 from modxfer.registry.card_text import is_on_hub
+from modxfer.registry.checks.alone import weights_of
 from modxfer.registry.checks.online_asking import OpenedBase, check_size, fetched, reason, whole
 from modxfer.registry.checks.online_modules import file_keys, may_be_same, read_headers_of
 from modxfer.registry.entries.fields import shown
@@ -96,7 +96,7 @@ def check_map(
 
 
 def pinned_map(entry: AlignmentEntry, repository: Repository) -> Mapping[str, str] | None:
-    """Find the map among the pinned files.
+    """Find the map among the pinned files: the one that is used, whatever else is pinned.
 
     Args:
         entry: The entry.
@@ -105,9 +105,9 @@ def pinned_map(entry: AlignmentEntry, repository: Repository) -> Mapping[str, st
     Returns:
         Name of a file of a map to its path; None if one is not pinned, or is not there.
     """
-    paths = {PurePosixPath(file.path).name: file.path for file in reversed(entry.source.files)}
-    there = all(name in paths and paths[name] in repository.files for name in (RECORD, TENSORS))
-    return {name: paths[name] for name in (RECORD, TENSORS)} if there else None
+    found = weights_of(entry.source, "alignment")
+    paths = {} if found is None else {name: f"{found[1]}{name}" for name in (RECORD, TENSORS)}
+    return paths if paths and all(path in repository.files for path in paths.values()) else None
 
 
 def _tensors_claim(entry: AlignmentEntry, record: Mapping[str, object], path: str) -> _Claim:

@@ -13,6 +13,7 @@ from modxfer.converters.formats.needed import CARD, needed_files
 from modxfer.converters.module import ModuleFiles, TensorHeader
 from modxfer.errors import ConversionError, FormatError, HubError
 from modxfer.registry.cards import PIPELINES
+from modxfer.registry.checks.alone import weights_of
 from modxfer.registry.checks.online_asking import OpenedBase, Unchecked, check_size, fetched, is_answer, reason
 from modxfer.registry.checks.online_transfers import check_transfer
 from modxfer.registry.entries.fields import shown
@@ -53,7 +54,7 @@ def check_module(
     Yields:
         The problems.
     """
-    pinned = pinned_module(source, repository)
+    pinned = pinned_module(source, repository, kind=entry.format)
     if pinned is None:  # some file is not there, which is reported
         return
     folder, paths = pinned
@@ -102,19 +103,22 @@ def _check_tensors(
         yield from _check_sizes(read, entry, report_module(files, module))
 
 
-def pinned_module(source: HubSource, repository: Repository) -> tuple[str, tuple[str, ...]] | None:
-    """Find the module among the pinned files.
+def pinned_module(source: HubSource, repository: Repository, *, kind: str) -> tuple[str, tuple[str, ...]] | None:
+    """Find the module among the pinned files: the one that is used, whatever else is pinned.
 
     Args:
         source: The entry's source.
         repository: The repository, at the pinned commit.
+        kind: The module's format, as the entry says.
 
     Returns:
         The folder that it is in, ending in "/" unless it is the root, and the paths of its configs and weights; None if one of
-        the pinned files is not there.
+        the pinned files is not there, or they are no module.
     """
     pinned = [file.path for file in source.files]
-    config = next((path for path in pinned if PurePosixPath(path).name == CONFIG_FILE), None)
+    found = weights_of(source, kind)  # None for a module of another format than the entry says, which is to be reported
+    first = next((path for path in pinned if PurePosixPath(path).name == CONFIG_FILE), None)
+    config = first if found is None else f"{found[1]}{CONFIG_FILE}"
     if config is None or any(path not in repository.files for path in pinned):
         return None
     folder = config.removesuffix(CONFIG_FILE)

@@ -124,6 +124,12 @@ def _check_alignment(
         yield read.problem("module-config", at, what, do="Take `alignment` out of the lineage.")
         return
     key, named = record.get("id"), _find(registry, AlignmentEntry, lineage.alignment)
+    published = mapping(record.get("published"))
+    if named is not None and (published.get("repository"), published.get("revision")) == (
+        named.source.repository,
+        named.source.revision,
+    ):
+        return  # it was fetched from there, and the key is the one that it got in a store
     if named is not None and isinstance(key, str) and _SHA256.fullmatch(key) and key != named.key:
         what = f"By `{TRANSFER}` the module was made with another alignment map, of the key {shown(key[:12])}…"
         yield read.problem("module-config", at, what, do="Name the entry of that map.")

@@ -23,6 +23,10 @@ Progress = Callable[[Stage, int, int], None]
 """Told which stage is run, how many of its files are done, and how many there are."""
 
 
+_BARS_OTHERS = frozenset({"not-checked", "repository-missing", "file-changed", "not-loadable"})
+"""Where one of these is broken, others could not be looked at; so each counts wherever it is met."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What a check found.
@@ -60,7 +64,8 @@ def check(
 ) -> Report:
     """Check a registry, or some of its files against all of it.
 
-    A file with an error is left out of the stages that follow; where that error does not count, it is said.
+    What can be read as an entry is asked about at the Hub, whatever else is wrong with it; weights are fetched only of entries
+    without errors. No choice of rules hides that something could not be checked.
 
     Args:
         registry: The registry.
@@ -91,9 +96,10 @@ def check(
         if list(Stage).index(through) < list(Stage).index(stage):
             break
         stages.append(stage)
-        wrong = {problem.path for problem in problems if _is_error(problem) and problem.rule not in skip}
-        left = [path for path in left if path not in wrong]
-        problems += _check_entries(registry, left, stage, tell)
+        wrong = {problem.path for problem in problems if _is_error(problem) and counts(problem.rule)}
+        if stage is Stage.WEIGHTS:
+            left = [path for path in left if path not in wrong]
+        problems += _check_entries(registry, left, stage, tell, wrong=wrong)
     return Report(
         problems=tuple(sorted(_distinct(problem for problem in problems if counts(problem.rule)), key=_order)),
         files=sum(file.path in wanted for file in listing.files),
@@ -120,7 +126,7 @@ def _distinct(problems: Iterable[Problem]) -> Iterator[Problem]:
 def _counting(only: Collection[str], skip: Collection[str]) -> Callable[[str], bool]:
     for id in [*only, *skip]:
         find_rule(id)
-    return lambda id: (not only or id in only) and id not in skip
+    return lambda id: (not only or id in only or id in _BARS_OTHERS) and id not in skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +244,17 @@ def _placed(registry: Registry, findings: Iterable[Finding]) -> Iterator[Problem
 # --- what lies elsewhere -------------------------------------------------------------------------------------------------
 
 
-def _check_entries(registry: Registry, paths: Collection[str], stage: Stage, tell: Progress) -> Iterator[Problem]:
-    """Run a later stage on entries that have no errors so far."""
+def _check_entries(
+    registry: Registry, paths: Collection[str], stage: Stage, tell: Progress, *, wrong: Collection[str]
+) -> Iterator[Problem]:
+    """Run a later stage on entries. What cannot be read as one is in `wrong`, or its errors do not count."""
     for number, path in enumerate(paths, start=1):
         try:
             read = registry.read(path)
         except OSError as error:
             yield _unreadable(path, error)
+            continue
+        if read.entry is None and path in wrong:
             continue
         if read.entry is None:
             rules = ", ".join(sorted({f"`{problem.rule}`" for problem in read.problems}))

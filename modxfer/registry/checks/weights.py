@@ -6,7 +6,7 @@ outside the Hub is not fetched.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -22,6 +22,7 @@ from modxfer.converters.formats.reading import PARSERS
 from modxfer.converters.module import Array, Module, ModuleFiles
 from modxfer.errors import ArchitectureError, ConversionError, FormatError, HubError
 from modxfer.paths import home
+from modxfer.registry.checks.alone import weights_of
 from modxfer.registry.checks.online_asking import Unchecked, open_base, open_source, reason, unanswered, whole
 from modxfer.registry.checks.online_maps import pinned_map
 from modxfer.registry.checks.online_modules import file_keys
@@ -90,7 +91,8 @@ def _fetch(read: ReadFile, source: HubSource, repository: Repository, folder: Pa
 
 
 def _check_module(read: ReadFile, entry: ModuleEntry, source: HubSource, root: Path) -> Iterator[Problem]:
-    config = next((file.path for file in source.files if PurePosixPath(file.path).name == CONFIG_FILE), CONFIG_FILE)
+    found = weights_of(source, entry.format)
+    config = f"{found[1] if found else ''}{CONFIG_FILE}"
     folder = (root / config).parent
     try:
         files = inspect_files(folder)

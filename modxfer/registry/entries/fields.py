@@ -4,7 +4,7 @@ A value that a field does not take raises an error whose type is the id of a rul
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar
@@ -62,6 +62,19 @@ def shown(value: object) -> str:
         It between backticks: on one line, not too long, without characters that cannot be seen.
     """
     return f"`{code(value, limit=60)}`"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names into a message.
+
+    Args:
+        names: At least one.
+
+    Returns:
+        Them between backticks, joined by commas and "and".
+    """
+    texts = [f"`{name}`" for name in names]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
 
 
 def _spelled(rule: str, pattern: str, what: str, do: str, *, check: Callable[[str], bool] = bool) -> Any:
@@ -151,7 +164,9 @@ FilePath = Annotated[
     AfterValidator(_check_file),
     Field(
         description="The path of a file in its repository, with `/`; no pickle.",
-        json_schema_extra={"pattern": rf"^(?!/)(?!(.*/)?\.{{0,2}}(/|$))(?!.*({'|'.join(sorted(PICKLED))})$)[^\\:]{{1,255}}$"},
+        json_schema_extra={
+            "pattern": rf"^(?!/)(?!(.*/)?\.{{0,2}}(/|$))(?!.*({'|'.join(map(re.escape, sorted(PICKLED)))})$)[^\\:]{{1,255}}$"
+        },
     ),
 ]
 

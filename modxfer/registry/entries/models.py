@@ -260,3 +260,11 @@ FOLDERS: dict[str, type[ModuleEntry] | type[AlignmentEntry] | type[Aliases]] = {
 
 SETTINGS = "registry.yaml"
 """The file that marks a folder as a registry."""
+
+SCHEMAS: dict[type[ModuleEntry] | type[AlignmentEntry] | type[Aliases] | type[Settings], str] = {
+    ModuleEntry: "module",
+    AlignmentEntry: "alignment",
+    Aliases: "aliases",
+    Settings: "registry",
+}
+"""What a file holds, to the name of its JSON Schema, as in `schema/module.json`."""

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from modxfer.registry.entries.fields import shown
-from modxfer.registry.entries.models import FOLDERS, SETTINGS, Aliases, AlignmentEntry, Entry, ModuleEntry, Settings
+from modxfer.registry.entries.models import FOLDERS, SCHEMAS, SETTINGS, Aliases, AlignmentEntry, Entry, ModuleEntry, Settings
 from modxfer.registry.entries.problems import START, Place, Problem
 from modxfer.registry.entries.yaml_text import Document, Keys, read_yaml
 
@@ -176,6 +176,14 @@ _TYPES = {
 }
 
 
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
 def _explain(item: Any, keys: Keys, expected: type[Model] | None) -> tuple[str, str, str]:
     """Turn an error of pydantic's into rule, what is wrong and how to mend it."""
     kind, context = item["type"], item.get("ctx", {})
@@ -184,7 +192,7 @@ def _explain(item: Any, keys: Keys, expected: type[Model] | None) -> tuple[str, 
         return kind, f"`{_safe(name)}`: {context['what']}", context["do"]
     match kind:
         case "missing":
-            return "missing-field", f"The field `{name}` is missing.", "Add it; `modxfer registry schema` says what it takes."
+            return "missing-field", f"The field `{name}` is missing.", f"Add it; {_where_said(expected)} says what it takes."
         case "extra_forbidden":
             return "unknown-field", f"There is no field `{_safe(name)}`.", _suggest(keys, expected)
         case "too_short" | "too_long":
@@ -194,7 +202,15 @@ def _explain(item: Any, keys: Keys, expected: type[Model] | None) -> tuple[str, 
     if kind in _TYPES:
         found = "nothing" if item["input"] is None else shown(item["input"])
         return "wrong-type", f"`{_safe(name)}` is {found}, not {_TYPES[kind]}.", f"Write {_TYPES[kind]}."
+    if kind in _BOUNDS:
+        word, bound = _BOUNDS[kind]
+        what = f"`{_safe(name)}` is {shown(item['input'])}, and must be {word} {context[bound]}."
+        return "bad-value", what, "Correct the value."
     return "bad-value", f"`{_safe(name)}` is {shown(item['input'])}: {_lower(item['msg'])}.", "Correct the value."
+
+
+def _where_said(expected: type[Model] | None) -> str:
+    return f"`modxfer registry schema{f' {SCHEMAS[expected]}' if expected else ''}`"
 
 
 def _safe(name: str) -> str:
@@ -209,7 +225,7 @@ def _suggest(keys: Keys, expected: type[Model] | None) -> str:
     """Name the field that was probably meant."""
     names = [] if expected is None else _field_names(expected, keys[:-1])
     near = difflib.get_close_matches(str(keys[-1])[:60], names, n=1)
-    return f"Did you mean `{near[0]}`?" if near else "Take it out; `modxfer registry schema` lists the fields."
+    return f"Did you mean `{near[0]}`?" if near else f"Take it out; {_where_said(expected)} lists the fields."
 
 
 def _field_names(model: Any, keys: Keys) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from modxfer.errors import OutputError
 from modxfer.paths import write_aside
-from modxfer.registry.entries.models import FORMAT_VERSION
-from modxfer.registry.entries.writing import SCHEMAS, refuse_links
+from modxfer.registry.entries.models import FORMAT_VERSION, SCHEMAS
+from modxfer.registry.entries.writing import refuse_links
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -15,16 +15,8 @@ from pydantic import BaseModel
 
 from modxfer.errors import EntryError, OutputError
 from modxfer.paths import write_aside
-from modxfer.registry.entries.models import Aliases, AlignmentEntry, Entry, ModuleEntry, Settings
+from modxfer.registry.entries.models import SCHEMAS, Aliases, AlignmentEntry, Entry, ModuleEntry, Settings
 from modxfer.registry.entries.reading import Model, path_of, read_file
-
-SCHEMAS: Mapping[type[Model], str] = {
-    ModuleEntry: "module",
-    AlignmentEntry: "alignment",
-    Aliases: "aliases",
-    Settings: "registry",
-}
-"""What a file holds, to the name of its JSON Schema, as in `schema/module.json`."""
 
 LONGEST_FLOW = 100
 """Characters of a list or mapping that is written on one line."""

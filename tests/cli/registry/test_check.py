@@ -333,15 +333,15 @@ def test_check_mends_first(call: Call) -> None:
         path.write_text(path.read_text() + "\n\n")
     before = call("registry", "check", "r")
     assert before.exit_code == 0
-    assert "2 problems can be mended with `modxfer registry check --fix`." in before.stdout
+    assert "What is mechanical can be mended with `modxfer registry check --fix`." in before.stdout
 
     done = call("registry", "check", "r/modules/acme/ner-small.yaml", "--fix")
     assert (done.exit_code, done.stdout) == (0, "No problems; 1 file checked offline.\n")
     assert "r/modules/acme/ner-small.yaml: mended[layout]" in done.stderr
     assert "Mended 1 problem in 1 file." in done.stderr
-    assert "1 problem can be mended" in call("registry", "check", "r").stdout
+    assert "can be mended" in call("registry", "check", "r").stdout
     again = call("registry", "check", "r/modules/acme/ner-small.yaml", "--fix")
-    assert again.stderr == "Mended 0 problems in 0 files.\n"
+    assert again.stderr == "Nothing was mended.\n"
 
 
 # --- on the Hub -----------------------------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def test_archives_of_older_registries_may_say_less() -> None:
     archive = {"archive": "https://example.com/ner.zip", "sha256": sha256("zip")}
     old = {"name": "bert-base-uncased", "family": "bert"}
     assert alone(module_entry(source=archive, base=old)) == [
-        ("incomplete", "`base` does not say `revision` and `widths` and `depths`.")
+        ("incomplete", "`base` does not say `revision`, `widths` and `depths`.")
     ]
     assert alone(module_entry(source=archive)) == []
     wrong = alone(module_entry(source=archive, base=base() | {"widths": {"hiden": 384}}))
@@ -145,11 +145,11 @@ def test_archives_of_older_registries_may_say_less() -> None:
     ("changes", "what"),
     [
         ({"widths": {"hidden": 384, "heads": 384}}, "`base.widths` does not say `ffn`."),
-        ({"widths": {}}, "`base.widths` does not say `hidden` and `heads` and `ffn`."),
+        ({"widths": {}}, "`base.widths` does not say `hidden`, `heads` and `ffn`."),
         ({"depths": {}}, "`base.depths` does not say `encoder`."),
         (
             {"widths": {"hidden": 384, "heads": 384, "ffn": 1536, "kv": 64}},
-            "`base.widths` has `kv`, and the family has `hidden` and `heads` and `ffn`.",
+            "`base.widths` has `kv`, and the family has `hidden`, `heads` and `ffn`.",
         ),
         ({"depths": {"encoder": 6, "decoder": 6}}, "`base.depths` has `decoder`, and the family has `encoder`."),
         (

@@ -796,6 +796,14 @@ def test_what_a_strangers_file_says_cannot_reach_the_terminal(there: HubServer) 
         assert len(problem.what) < 700
 
 
+def test_a_map_that_was_fetched_is_known_by_where_it_was(there: HubServer, tmp_path: Path) -> None:
+    """A store gives a fetched map a key of its own: its repository and commit say that it is the entry's."""
+    registry = entries.make_registry(tmp_path, large(there), a_map(there))
+    published = {"repository": "acme/bert-to-student", "revision": there.head("acme/bert-to-student")}
+    record("transfer.json", SMALL, alignment={"source": "map", "id": OTHER_HASH, "published": published})(there)
+    assert list(check_online(read_entry(small(there)), registry=registry)) == []
+
+
 @pytest.mark.parametrize("name", ["adapter_config.json", "README.md", "transfer.json"])
 def test_a_text_that_is_too_large_is_not_fetched(there: HubServer, name: str) -> None:
     """A config of 11 MB is none; nobody waits for it."""

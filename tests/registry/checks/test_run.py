@@ -11,6 +11,7 @@ from modxfer.registry.checks.rules import RULES, Severity, Stage
 from modxfer.registry.checks.run import check
 from modxfer.registry.entries.folder import Registry
 from tests.entries import alignment_entry, as_yaml, make_registry, module_entry, teacher_entry, transferred_entry, whole_lineage
+from tests.hub.server import HubServer
 from tests.registry.checks.cases import CASES, NER, SMALL, Case, lineage_of, reported
 
 _LINES = (Path(__file__).parent / "reports.txt").read_text(encoding="utf-8").splitlines()
@@ -18,6 +19,8 @@ EXPECTED = {first.split(": ")[1]: [first, second] for first, second in zip(_LINE
 """Rule to the whole report of the case that breaks it: where, which rule and what is wrong, then how to mend it."""
 
 ALIASES_TO_TEACHER = "format_version: 1\nmodules:\n  stable: ner-large\n"
+
+LINEAGE = transferred_entry()["lineage"]
 
 ELSEWHERE = {"key-order", "layout"}
 """Rules whose cases are in `test_layout.py`."""
@@ -224,8 +227,8 @@ def test_names_that_are_none_are_reported(name: str, tmp_path: Path) -> None:
     assert problem.path.isprintable()
 
 
-def test_a_later_stage_gets_what_is_right_so_far(tmp_path: Path) -> None:
-    """Entries with errors are not asked about on the Hub; the stages that ran are named."""
+def test_a_later_stage_gets_what_can_be_read(tmp_path: Path) -> None:
+    """What is no entry is not asked about on the Hub; the stages that ran are named."""
     registry = make_registry(tmp_path, module_entry(title=7))
     report = check(registry, through=Stage.ONLINE)
     assert report.stages == (Stage.OFFLINE, Stage.ONLINE)
@@ -241,3 +244,19 @@ def test_a_rule_that_does_not_count_leaves_no_entry_unchecked_in_silence(tmp_pat
         "checked further.",
         "  Mend what they say.",
     ]
+
+
+def test_an_entry_that_can_be_read_is_asked_about_whatever_else_is_wrong(hub: HubServer, tmp_path: Path) -> None:
+    """An error between files does not hide that the repository is missing: all problems come in one run."""
+    registry = make_registry(tmp_path, module_entry(lineage=LINEAGE))
+    rules = {problem.rule for problem in check(registry, through=Stage.ONLINE).problems}
+    assert rules == {"unknown-reference", "repository-missing"}
+
+
+@pytest.mark.parametrize(("rule", "through"), [("tensors", Stage.ONLINE), ("not-loadable", Stage.WEIGHTS)])
+def test_choosing_a_rule_does_not_hide_that_it_was_not_checked(
+    rule: str, through: Stage, hub: HubServer, tmp_path: Path
+) -> None:
+    """A repository that is missing is reported with any choice of rules, since nothing of it could be checked."""
+    report = check(make_registry(tmp_path, module_entry()), only=[rule], through=through)
+    assert [problem.rule for problem in report.problems] == ["repository-missing"]

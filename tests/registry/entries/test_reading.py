@@ -9,7 +9,7 @@ from modxfer.registry.entries.reading import Model, ReadFile, id_of, path_of, re
 from tests.entries import alignment_entry, as_yaml, entry_path, module_entry, transferred_entry
 
 NER = "modules/acme/ner.yaml"
-SCHEMA = "Add it; `modxfer registry schema` says what it takes."
+SCHEMA = "Add it; `modxfer registry schema module` says what it takes."
 
 
 def problems(entry: dict[str, Any]) -> list[str]:
@@ -66,7 +66,7 @@ def test_all_that_is_wrong_is_reported_at_once() -> None:
     assert problems(entry) == [
         f"missing-field 13:5 The field `source.files.0.sha256` is missing. {SCHEMA}",
         "wrong-type 17:17 `source.files.1.size_bytes` is `101`, not a whole number. Write a whole number.",
-        "bad-value 24:13 `base.widths.hidden` is `0`: input should be greater than 0. Correct the value.",
+        "bad-value 24:13 `base.widths.hidden` is `0`, and must be above 0. Correct the value.",
         "bad-value 27:5 `base.widths.<b>`: `<b>` is not a plain word. Write letters and digits, with single spaces or one of "
         "`._:/+-` between them.",
         "wrong-type 32:16 `method.inner_sizes` is `8`, not a list. Write a list.",
