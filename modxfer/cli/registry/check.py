@@ -78,7 +78,7 @@ def check(
         if sarif is not None and os.path.lexists(sarif) and not force:
             raise OutputError(f"`{sarif}` exists.", do="Name another file with `--sarif`, or replace it with `--force`.")
         through = Stage.WEIGHTS if weights else Stage.ONLINE if online else Stage.OFFLINE
-        check_rules(only=rule or (), skip=skip or (), through=through)
+        check_rules(only=rule or (), skip=skip or (), through=through, mends=fix)
         choice = choose_files(paths or (), registry=registry, changed_since=changed_since)
         if fix:
             _fix(out, choice)

@@ -9,7 +9,7 @@ from modxfer.errors import UsageError
 from modxfer.registry.adding.card import Card
 from modxfer.registry.adding.values import require, takes
 from modxfer.registry.card_text import code
-from modxfer.registry.entries.fields import EntryId, Line, Word, check_licence
+from modxfer.registry.entries.fields import EntryId, Line, Word, check_licence, shown
 from modxfer.registry.entries.models import Author, Entry, PinnedFile
 from modxfer.registry.hub.repositories import Repository
 from modxfer.registry.licences import as_spdx
@@ -130,6 +130,22 @@ def chosen_licence(choice: EntryChoice, on_card: str | None, *, what: str) -> st
         raise UsageError(f"`--license`: `{code(stated, limit=60)}` is no licence that SPDX has an expression for.", do=do)
     says = f"says `{code(on_card, limit=60)}`" if on_card else "says none"
     raise UsageError(f"The licence of `{what}` is not known: its card {says}.", do=do)
+
+
+def licence_notes(choice: EntryChoice, on_card: str | None, licence: str) -> list[str]:
+    """Say where what the user states is not what the card says.
+
+    Args:
+        choice: What the user said.
+        on_card: What the card says; None if nothing.
+        licence: The entry's licence.
+
+    Returns:
+        A sentence, or none.
+    """
+    if choice.licence is None or not on_card or licence in (on_card, as_spdx(on_card)):
+        return []
+    return [f"The licence {shown(licence)} was stated, and the card says {shown(on_card)}: `check --online` will say so too."]
 
 
 def _is_licence(text: str) -> bool:

@@ -6,7 +6,16 @@ from modxfer.converters.formats.needed import CARD
 from modxfer.errors import FormatError, UsageError
 from modxfer.registry.adding.bases import describe_base
 from modxfer.registry.adding.card import read_card_in
-from modxfer.registry.adding.choice import Drawn, EntryChoice, author_list, chosen_licence, chosen_title, entry_id, pin_files
+from modxfer.registry.adding.choice import (
+    Drawn,
+    EntryChoice,
+    author_list,
+    chosen_licence,
+    chosen_title,
+    entry_id,
+    licence_notes,
+    pin_files,
+)
 from modxfer.registry.adding.plain_text import is_plain, plain
 from modxfer.registry.card_text import is_on_hub
 from modxfer.registry.entries.fields import shown
@@ -63,7 +72,7 @@ def draw_map(repository: Repository, *, branch: str, choice: EntryChoice) -> Dra
         homepage=None,
         citation=None,
     )
-    return Drawn(entry=entry, notes=(*notes, *tag_notes))
+    return Drawn(entry=entry, notes=(*licence_notes(choice, card.licence, licence), *notes, *tag_notes))
 
 
 def _base(record: BaseRecord) -> Base:

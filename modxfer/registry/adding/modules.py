@@ -13,7 +13,16 @@ from modxfer.converters.module import BaseReference, ModuleFiles
 from modxfer.errors import ConversionError, FormatError, UsageError
 from modxfer.registry.adding.bases import describe_base
 from modxfer.registry.adding.card import Card, read_card_in
-from modxfer.registry.adding.choice import Drawn, EntryChoice, author_list, chosen_licence, chosen_title, entry_id, pin_files
+from modxfer.registry.adding.choice import (
+    Drawn,
+    EntryChoice,
+    author_list,
+    chosen_licence,
+    chosen_title,
+    entry_id,
+    licence_notes,
+    pin_files,
+)
 from modxfer.registry.adding.lineage import find_lineage
 from modxfer.registry.adding.values import texts
 from modxfer.registry.card_text import mapping
@@ -106,7 +115,16 @@ def draw_module(repository: Repository, *, branch: str, choice: EntryChoice, reg
         citation=None,
         lineage=_lineage(files, choice, registry),
     )
-    notes = [*files.notes, *base_notes, *dataset_notes, *language_notes, *tag_notes, *result_notes, *_left_open(entry)]
+    notes = [
+        *licence_notes(choice, card.licence, licence),
+        *files.notes,
+        *base_notes,
+        *dataset_notes,
+        *language_notes,
+        *tag_notes,
+        *result_notes,
+        *_left_open(entry),
+    ]
     return Drawn(entry=entry, notes=tuple(notes))
 
 

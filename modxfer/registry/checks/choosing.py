@@ -60,17 +60,20 @@ def choose_files(paths: Sequence[str], *, registry: str | None = None, changed_s
     return Choice(registry=opened, paths=chosen)
 
 
-def check_rules(*, only: Collection[str], skip: Collection[str], through: Stage) -> None:
+def check_rules(*, only: Collection[str], skip: Collection[str], through: Stage, mends: bool = False) -> None:
     """Refuse rules that cannot be meant, so that none is believed to be checked that is not.
 
     Args:
         only: Ids of the rules that count; empty for all.
         skip: Ids of rules that do not.
         through: The last stage that is run.
+        mends: Whether files are mended first, whatever rule that concerns.
 
     Raises:
-        UsageError: there is no such rule, it needs a later stage, or no rule is left.
+        UsageError: there is no such rule, it needs a later stage, no rule is left, or some were chosen for mending.
     """
+    if mends and only:
+        raise UsageError("`--fix` mends everything that is mechanical, and `--rule` was given.", do="Leave one of them out.")
     stages = list(Stage)
     for id in skip:
         find_rule(id)

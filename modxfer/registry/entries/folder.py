@@ -18,6 +18,7 @@ E = TypeVar("E", ModuleEntry, AlignmentEntry)
 
 _NAME = re.compile(ID_PART)
 _SUFFIX = ".yaml"
+_LONGEST_ID = 200  # longer names are none that a file can have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,7 @@ class Registry:
     def _path(self, model: type[Entry], id: str) -> str:
         """Say where an entry is: under its own id, else where an alias leads; it need not be there."""
         namespace, _, name = id.partition("/")
-        if not _NAME.fullmatch(namespace) or not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(namespace) or not _NAME.fullmatch(name) or len(id) > _LONGEST_ID:
             raise EntryError(f"{shown(id)} is not an entry's id.", do="Write `<namespace>/<name>`, in lower case.")
         path = path_of(model, id)
         if _is_plain_file(self.root, path):

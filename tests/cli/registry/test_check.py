@@ -254,6 +254,10 @@ def test_check_uses_the_registry_that_is_set(call: Call, monkeypatch: pytest.Mon
         ("r/docs", "`docs` is no file of the registry `r`."),
         (f"r/{NER} s/{NER}", f"`s/{NER}` lies in the registry"),
         ("r --rule licence", "There is no rule `licence`. Did you mean `license`?"),
+        (
+            "r --fix --rule layout",
+            "`--fix` mends everything that is mechanical, and `--rule` was given. Leave one of them out.",
+        ),
         ("r --skip quite-another", "There is no rule `quite-another`. `modxfer registry rules` lists them."),
         ("r --rule tensors", "The rule `tensors` is not checked offline. Add `--online`."),
         ("r --rule no-effect --online", "Add `--weights`."),

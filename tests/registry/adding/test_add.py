@@ -263,6 +263,13 @@ def test_a_licence_is_needed(on_hub: OnHub, made: Made) -> None:
     assert module_of(on_hub, "acme/ner", licence="LicenseRef-ours").license == "LicenseRef-ours"
 
 
+def test_a_licence_that_the_card_contradicts_is_noted(on_hub: OnHub) -> None:
+    """That the card says something else than was stated is said; the same licence in the Hub's spelling is not."""
+    stated = "The licence `MIT` was stated, and the card says `apache-2.0`: `check --online` will say so too."
+    assert stated in on_hub.add("acme/ner", licence="MIT", dry_run=True).notes
+    assert not any("was stated" in note for note in on_hub.add("acme/ner", licence="Apache-2.0", dry_run=True).notes)
+
+
 def test_a_folder_must_have_come_from_the_hub(on_hub: OnHub, made: Made, tmp_path: Path) -> None:
     """A pulled folder is its repository at its commit; any other one has to be pushed first."""
     with pytest.raises(UsageError, match=r"ner` is a folder that is on no Hub"):

@@ -57,6 +57,7 @@ def test_entries_are_found_by_id_and_by_alias(tmp_path: Path) -> None:
         ("../ner", "`../ner` is not an entry's id."),
         ("acme/../../x", "`acme/../../x` is not an entry's id."),
         ("acme", "`acme` is not an entry's id."),
+        (f"acme/{'x' * 300}", "is not an entry's id."),
         ("\x1b/x", "is not an entry's id."),
     ],
 )
