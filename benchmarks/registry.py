@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def measure_check(folder: Path, *, small: int = 1000, large: int = 10_000) -> tu
     seconds = []
     for name, number in (("small", small), ("large", large)):
         registry = write_registry(folder / name, number)
-        seconds.append(min(_seconds(lambda registry=registry: _check(registry)) for _ in range(2)) / number)  # type: ignore[misc]
+        seconds.append(min(_seconds(partial(_check, registry)) for _ in range(2)) / number)
     return seconds[0], seconds[1]
 
 
@@ -117,10 +118,7 @@ def measure_search(folder: Path, *, number: int = 100_000, runs: int = 5) -> Sea
     adding = _fill(folder / "index.sqlite", number) / number
     connection = sqlite3.connect(f"{(folder / 'index.sqlite').as_uri()}?mode=ro&immutable=1", uri=True)
     index = Index(registry=Registry(root=folder, name="made up"), connection=connection, problems=0)
-    medians = [
-        statistics.median(_seconds(lambda query=query: find(index, query)) for _ in range(runs))  # type: ignore[misc]
-        for query in QUERIES
-    ]
+    medians = [statistics.median(_seconds(partial(find, index, query)) for _ in range(runs)) for query in QUERIES]
     connection.close()
     registry = _write_placeholders(folder / "listed", number)
     listing = min(_seconds(registry.list_files) for _ in range(3))
@@ -134,7 +132,7 @@ def _fill(path: Path, number: int) -> float:
     connection.execute("BEGIN")
     writer, seconds = Writer(connection), 0.0
     for entry in map(_model, make_entries(number)):
-        seconds += _seconds(lambda entry=entry: writer.add(path_of(type(entry), entry.id), entry))  # type: ignore[misc]
+        seconds += _seconds(partial(writer.add, path_of(type(entry), entry.id), entry))
     seconds += _seconds(writer.finish)
     connection.execute("COMMIT")
     connection.close()

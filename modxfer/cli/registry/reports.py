@@ -1,6 +1,6 @@
 """What people read of registries and entries. All text of an entry goes through `plain`: it may have been written by anyone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -140,8 +140,8 @@ def _common_facts(entry: Entry) -> dict[str, str]:
     }
 
 
-def _list(values: object) -> str:
-    return ", ".join(str(value) for value in values)  # type: ignore[attr-defined]
+def _list(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
 
 
 def _base(base: Base) -> str:
