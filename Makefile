@@ -34,8 +34,6 @@ CONSTRAINTS := constraints-$(WORLD).txt
 INSTALLED := $(VENV)/.installed
 DATA_OPTIONS := $(if $(DATA),-m "not slow and not gpu and not network" --data "$(DATA)")
 
-BROWSER := chromium chromium-driver
-
 .PHONY: help setup browser demo test readme style quality bench changelog clean
 
 help: ## Say what there is
@@ -46,12 +44,11 @@ setup: $(INSTALLED) ## Make the virtual environment and install everything, once
 
 browser: ## Install Debian's browser, with which the registry's pages are tested, where that can be done
 	@if command -v chromium > /dev/null && command -v chromedriver > /dev/null; then exit 0; fi; \
-	if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
-		(apt-get install -qq --yes --no-install-recommends $(BROWSER) \
-			|| (apt-get update -qq && apt-get install -qq --yes --no-install-recommends $(BROWSER))) > /dev/null; \
-	else \
-		echo 'No chromium here, and it cannot be installed: the tests that need a browser are left out.'; \
-	fi
+	install() { apt-get install -qq --yes --no-install-recommends chromium chromium-driver > /dev/null; }; \
+	if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && { install || { apt-get update -qq > /dev/null && install; }; }; then \
+		exit 0; \
+	fi; \
+	echo 'No chromium here, and it could not be installed: the tests that need a browser are left out.'
 
 demo: $(INSTALLED) ## Convert a real module to two students, and fine-tune them (no hub needed)
 	$(BIN)/modxfer demo
