@@ -107,6 +107,7 @@ class _Map:
     aligner: str
     mean_correlation: float
     teacher: NamedBase
+    student: str
     match: Match
 
 
@@ -242,6 +243,7 @@ def _registered_maps(index: Index, base: NamedBase) -> Iterator[_Map]:
                 aligner=hit.method,
                 mean_correlation=correlation,
                 teacher=hit.teacher,
+                student=hit.base.name,
                 match=how,
             )
 
@@ -262,6 +264,7 @@ def _stored_maps(store: Store, base: NamedBase) -> Iterator[_Map]:
                 aligner=stored.alignment.aligner,
                 mean_correlation=stored.alignment.mean_correlation,
                 teacher=teacher,
+                student=student.name,
                 match=how,
             )
 
@@ -275,7 +278,8 @@ def _brought(index: Index, query: Query, modules: int, maps: Iterable[_Map], mod
             how = match(hit.base, known.teacher)
             if how is None:
                 continue
-            command = ["modxfer", "convert", f"registry:{hit.id}", "--to", model, "--alignment", known.alignment]
+            student = model if "/" in model or is_folder(model) else known.student  # a part of a name cannot be fetched
+            command = ["modxfer", "convert", f"registry:{hit.id}", "--to", student, "--alignment", known.alignment]
             command += ["--registry", index.registry.name]
             route = Route(
                 alignment=known.alignment,

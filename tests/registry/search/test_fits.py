@@ -158,6 +158,14 @@ def test_maps_bring_modules_of_their_teacher(hub: HubServer, tmp_path: Path) -> 
     )
 
 
+def test_a_part_of_a_name_is_not_what_is_converted_to(hub: HubServer, tmp_path: Path) -> None:
+    """Where only the last part of the name was given, the command names the base model as the map does."""
+    entries = (module_entry(base=named(TEACHER)), alignment_entry(teacher=named(TEACHER), student=named(STUDENT)))
+    (fit,) = ask(tmp_path, "student", *entries).transferable
+    assert fit.route is not None
+    assert f"--to {STUDENT} --alignment" in fit.route.command
+
+
 def test_the_best_map_is_named(hub: HubServer, tmp_path: Path) -> None:
     """Of several maps the surest counts, then the one that fits best; maps of the local store count too."""
     maps = [
