@@ -32,9 +32,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 CONSTRAINTS := constraints-$(WORLD).txt
 INSTALLED := $(VENV)/.installed
-DATA_OPTIONS := $(if $(DATA),-m "not slow and not gpu and not network" --data "$(DATA)")
+DATA_OPTIONS := $(if $(DATA),-m "not slow and not browser and not gpu and not network" --data "$(DATA)")
 
-.PHONY: help setup browser demo test readme style quality bench changelog clean
+.PHONY: help setup demo test pages readme style quality bench changelog clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,20 +42,22 @@ help: ## Say what there is
 
 setup: $(INSTALLED) ## Make the virtual environment and install everything, once
 
-browser: ## Install Debian's browser, with which the registry's pages are tested, where that can be done
-	@if command -v chromium > /dev/null && command -v chromedriver > /dev/null; then exit 0; fi; \
-	install() { apt-get install -qq --yes --no-install-recommends chromium chromium-driver > /dev/null; }; \
-	if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && { install || { apt-get update -qq > /dev/null && install; }; }; then \
-		exit 0; \
-	fi; \
-	echo 'No chromium here, and it could not be installed: the tests that need a browser are left out.'
-
 demo: $(INSTALLED) ## Convert a real module to two students, and fine-tune them (no hub needed)
 	$(BIN)/modxfer demo
 
 test: export OMP_NUM_THREADS := 1# pytest has JOBS processes already
 test: $(INSTALLED) ## Run the tests with coverage
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term $(COVERAGE) $(DATA_OPTIONS) $(TESTS)
+
+pages: $(INSTALLED) ## Test the registry's pages in Debian's chromium, which is installed if need be, where that can be done
+	@install() { apt-get install -qq --yes --no-install-recommends chromium chromium-driver > /dev/null; }; \
+	has_browser() { command -v chromium > /dev/null && command -v chromedriver > /dev/null; }; \
+	has_browser || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && { install || { apt-get update -qq && install; }; }; } || true; \
+	if has_browser; then \
+		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m browser tests/registry/site; \
+	else \
+		echo 'No chromium here, and it could not be installed: the tests that need a browser are left out.'; \
+	fi
 
 readme: $(INSTALLED) ## Run the demo, and then the README's commands on what it leaves
 	$(BIN)/python -m pytest -m slow tests/test_readme.py

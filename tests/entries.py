@@ -9,6 +9,8 @@ import yaml
 
 from modxfer.registry.entries.folder import Registry
 
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times as fast
+
 COMMIT = "4f1c2e9ab37d5068f1e2d3c4b5a69788796a5b4c"
 
 
@@ -129,7 +131,7 @@ def entry_path(entry: dict[str, Any]) -> str:
 
 def as_yaml(entry: dict[str, Any]) -> str:
     """Write an entry as YAML, fields in the given order."""
-    return yaml.safe_dump(entry, sort_keys=False, allow_unicode=True)
+    return yaml.dump(entry, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
 
 
 def make_registry(root: Path, *entries: dict[str, Any], **files: str | bytes) -> Registry:

@@ -294,7 +294,7 @@ def test_import_takes_settings_as_stated(tmp_path: Path) -> None:
         ("description", 5, "It is not a text."),
         ("citation", "\u202eabc", "cannot be seen"),
         ("hidden_size", "768d", "not a whole number"),
-        ("hidden_size", -1, "greater than 0"),
+        ("hidden_size", -1, "must be above 0"),
         ("unheard_of", "x", "An entry has no field for it."),
     ],
 )
