@@ -24,10 +24,9 @@ from modxfer.registry.entries.problems import Problem
 from modxfer.registry.entries.reading import path_of
 from modxfer.registry.entries.writing import entry_text, plain_values, refuse_links, write_entry
 from modxfer.registry.fingerprints import CONFIG
+from modxfer.registry.hub.commits import DEFAULT_BRANCH
 from modxfer.registry.hub.repositories import Repository, open_repository, parse_reference
 from modxfer.registry.origin import read_origin
-
-DEFAULT_BRANCH = "main"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,7 +75,10 @@ class Registry:
         files: list[FoundFile] = []
         problems: list[Problem] = []
         for found in _walk(self.root, folders):
-            (files if isinstance(found, FoundFile) else problems).append(found)  # type: ignore[arg-type]
+            if isinstance(found, FoundFile):
+                files.append(found)
+            else:
+                problems.append(found)
         return Listing(
             files=tuple(sorted(files, key=lambda file: file.path)),
             problems=tuple(sorted(problems, key=lambda problem: problem.path)),

@@ -77,7 +77,7 @@ def id_of(path: str) -> str:
     return path.partition("/")[2].removesuffix(".yaml")
 
 
-def path_of(model: type[Model], id: str) -> str:
+def path_of(model: type[Entry] | type[Aliases], id: str) -> str:
     """Say where an entry lies.
 
     Args:
@@ -87,7 +87,7 @@ def path_of(model: type[Model], id: str) -> str:
     Returns:
         Its path in a registry.
     """
-    return f"{getattr(model, 'folder')}/{id}.yaml"  # noqa: B009 (a class attribute of three of the four)
+    return f"{model.folder}/{id}.yaml"
 
 
 def read_file(path: str, content: bytes) -> ReadFile:
