@@ -1,10 +1,11 @@
 """The public calls that join the rooms: find a module, find or compute an alignment, convert, write."""
 
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modxfer.alignments.aligners import ALIGNERS
 from modxfer.alignments.alignment_map import AlignmentMap
@@ -31,6 +32,10 @@ from modxfer.registry.pulling import pull_map as pull_alignment
 from modxfer.registry.store import Store
 from modxfer.registry.transfers import transfer_record, write_transferred
 
+if TYPE_CHECKING:
+    from modxfer.training.evaluation_request import Evaluated, EvaluationRequest
+    from modxfer.training.train import Trained, TrainRequest
+
 __all__ = [
     "AlignmentChoice",
     "Converted",
@@ -40,13 +45,19 @@ __all__ = [
     "Pushed",
     "compute_alignment",
     "convert",
+    "evaluate",
     "find_alignment_map",
     "pull",
     "pull_alignment",
     "push",
     "push_alignment",
+    "train",
     "usual_map_name",
 ]
+
+
+TrainingProgress = Callable[..., None]
+"""Called with how much is done, how much there is and, if that has changed, what is going on now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +208,78 @@ def convert(
         seconds=time.perf_counter() - start,
         pushed=pushed,
     )
+
+
+def train(
+    request: "TrainRequest",
+    *,
+    init_from: str | None = None,
+    teacher: str | None = None,
+    layers: str = "skip",
+    align: AlignmentChoice | None = None,
+    force: bool = False,
+    resume: bool = False,
+    progress: TrainingProgress = lambda done, total, text=None: None,
+) -> "Trained":
+    """Train a module on a base model, measure it, and write it; a module of another base model is converted first.
+
+    Args:
+        request: What to train.
+        init_from: A module of another base model, to be converted and begun with: a folder, a Hub id, or `registry:` with the
+            id of an entry.
+        teacher: Its base model, where it does not say or says wrong.
+        layers: Layer map for it, as in `convert`.
+        align: How to align the two; None for the defaults.
+        force: Replace an output that exists, and checkpoints of a training that did not end.
+        resume: Go on with a training that did not end; where there is none, begin.
+        progress: Called with how much is done, how much there is, and what is going on.
+
+    Returns:
+        What was trained and measured.
+
+    Raises:
+        ModxferError: anything that keeps the module from being trained; an older output stays as it was.
+    """
+    from modxfer.training.train import train_module  # imports transformers, which takes seconds
+
+    if init_from is None:
+        return train_module(request, force=force, resume=resume, progress=progress)
+    if request.init is not None:
+        raise UsageError(
+            f"`--init {request.init}` and `--init-from {init_from}` were both given.",
+            do="Give `--init` for a module of this base model, or `--init-from` for one of another.",
+        )
+    with tempfile.TemporaryDirectory(prefix="modxfer-init-") as folder:
+        converted = convert(
+            init_from,
+            to=request.model,
+            teacher=teacher,
+            layers=layers,
+            align=align,
+            output=Path(folder) / f"{slug(init_from)}-to-{slug(request.model)}",
+            progress=lambda done, total: progress(done, total, "Aligning"),
+        )
+        begun = replace(request, init=str(converted.output))
+        trained = train_module(begun, force=force, resume=resume, progress=progress)
+    return replace(trained, warnings=(*converted.record["warnings"], *trained.warnings))
+
+
+def evaluate(request: "EvaluationRequest", *, progress: TrainingProgress = lambda done, total, text=None: None) -> "Evaluated":
+    """Measure a module on a task's data, and compare it with another one.
+
+    Args:
+        request: What to measure, and on what.
+        progress: Called with how much is done, how much there is, and what is going on.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        ModxferError: the module, its base model or the data cannot be had, or they do not fit.
+    """
+    from modxfer.training.evaluating import evaluate_module  # imports transformers, which takes seconds
+
+    return evaluate_module(request, progress=progress)
 
 
 def compute_alignment(

@@ -5,6 +5,8 @@
     ├── ArchitectureError   a base model's config or family is unknown or contradicts itself
     ├── FormatError         a file of a module, a base model or an alignment map is not what it says it is
     ├── CorpusError         text that cannot be read, or is too little
+    ├── DataError           a task's data: not readable, not what the task needs, or not what the head knows
+    ├── TrainingError       a training or an experiment that cannot go on
     ├── AlignmentError      statistics or maps that do not fit the two base models
     ├── ConversionError     a module that cannot be moved, or would arrive incomplete
     ├── StoreError          the local store cannot be read or written
@@ -51,6 +53,14 @@ class FormatError(ModxferError):
 
 class CorpusError(ModxferError):
     """Text that cannot be read, or is too little for the statistics asked for."""
+
+
+class DataError(ModxferError):
+    """A task's data: it cannot be read, is not what the task needs, or has labels that the head does not know."""
+
+
+class TrainingError(ModxferError):
+    """A training or an experiment that cannot go on."""
 
 
 class AlignmentError(ModxferError):

@@ -1,5 +1,6 @@
 """What every test gets: a Hub on this machine, a cache and a store of its own, one thread, the data folder if named."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -71,6 +72,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported by now out of the garbage collector's sight: every trainer collects several times."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

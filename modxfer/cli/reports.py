@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -9,6 +10,8 @@ from rich.text import Text
 
 from modxfer.cli.output import human_size
 from modxfer.cli.tables import facts, grid
+from modxfer.registry import card_text
+from modxfer.registry.card_text import items, mapping
 from modxfer.registry.inspection import header_bytes
 from modxfer.registry.reports import BaseReport, ModuleReport, PieceReport
 
@@ -37,6 +40,8 @@ def module_tables(report: ModuleReport) -> Iterator[RenderableType]:
             "languages": ", ".join(report.languages),
             "licence": report.licence or "",
             "head": head,
+            "trained": _training_line(report),
+            "results": "\n".join(map(_result_line, report.results)),
             "size": f"{len(report.tensors)} tensors, {report.parameters:,} parameters, {human_size(report.size_bytes)}",
         }
     )
@@ -47,6 +52,35 @@ def module_tables(report: ModuleReport) -> Iterator[RenderableType]:
         yield Text(report.unread)
         yield ""
         yield _tensors_table(report)
+
+
+def _training_line(report: ModuleReport) -> str:
+    training = report.training
+    data, fit = mapping(mapping(training.get("data")).get("train")), mapping(training.get("fit"))
+    if not training:
+        return ""
+    best = card_text.number(fit.get("best_value"), 2)
+    return (
+        f"for {_brief(training.get('task'))} on {_brief(data.get('type') or data.get('name'))}, "
+        f"{card_text.number(fit.get('steps'))} steps; "
+        f"best {_brief(fit.get('metric'))} {best} at step {card_text.number(fit.get('best_step'))}"
+    )
+
+
+def _result_line(result: Mapping[str, Any]) -> str:
+    data = mapping(result.get("dataset"))
+    where = " ".join(_brief(data[key]) for key in ("type", "name", "split", "part") if data.get(key))
+    low, high = (*items(result.get("interval")), None, None)[:2]
+    return (
+        f"{_brief(result.get('metric'))} {card_text.number(result.get('value'), 2)}"
+        f"{f' ({card_text.number(low, 2)} to {card_text.number(high, 2)})' if low is not None else ''} on {where or 'no data'}"
+        f"{', ' + _brief(result['stage']) if result.get('stage') else ''}"
+    )
+
+
+def _brief(text: object) -> str:
+    """Records may be of anyone: one line, not too long."""
+    return card_text.one_line(text, limit=80)
 
 
 def base_tables(report: BaseReport) -> Iterator[RenderableType]:

@@ -1,51 +1,69 @@
 """Teaching a module to the teacher, converting it, and comparing students that start from it with one that does not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 
 from modxfer import api
 from modxfer.alignments.alignment_map import AlignmentMap
-from modxfer.demo.libraries import Library
+from modxfer.demo.descending import Schedule
 from modxfer.demo.phases import Tick
-from modxfer.demo.sentences import KINDS, TaggedData, make_data
 from modxfer.demo.settings import DemoSettings
-from modxfer.training.fine_tuning import Schedule, fine_tune, predict
-from modxfer.training.metrics import SpanScores, score_spans
-from modxfer.training.tagging import IGNORED, Example, encode, tag_names
+from modxfer.training.data.choice import DataChoice
+from modxfer.training.libraries.context import has_adapters
+from modxfer.training.settings import TrainingSettings
+from modxfer.training.train import Trained, TrainRequest, train_module
 
 LAYER_MAPS = ("skip", "avg")
 
-EVALUATION_BATCH = 32
+DEFAULT = "default"
+"""The student whose module and head are new."""
+
+HELD_OUT = 0.05
+"""Part of the training sentences that checkpoints are chosen by; few, so that looking at them costs little time."""
+
+LOOKS = 2
+"""Looks at them after the start: a checkpoint each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """The data set, ready for the models; teacher and students share one tokenizer.
+class Method:
+    """A kind of module.
 
     Attributes:
-        data: The sentences.
-        tags: Every tag; its place is its label.
-        tokenizer: The tokenizer.
-        train: The training sentences as numbers.
-        test: The test sentences as numbers.
+        title: What the table calls it.
+        name: Its name.
+        options: A new module's own settings.
     """
 
-    data: TaggedData
-    tags: tuple[str, ...]
-    tokenizer: Any
-    train: tuple[Example, ...]
-    test: tuple[Example, ...]
+    title: str
+    name: str
+    options: Mapping[str, Any]
 
     @property
-    def pad_id(self) -> int:
-        """Token id that fills up short sentences."""
-        return int(self.tokenizer.pad_token_id)
+    def folder(self) -> str:
+        """What folders of such modules are called."""
+        return self.title.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What modules are trained on, and how; all that are compared have the same.
+
+    Attributes:
+        data: The folder of the sentences.
+        max_tokens: Tokens of a sentence that are used.
+        schedule: How long and how fast.
+        seed: Seed of what is new, of the order, and of the sentences that are held out.
+    """
+
+    data: Path
+    max_tokens: int
+    schedule: Schedule
+    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +73,20 @@ class Transfer:
     Attributes:
         student: "matching" or "incompatible".
         base: The student's folder.
-        library: What trains this kind of module.
+        method: The kind of module.
         teacher: The teacher's folder.
         module: The teacher's module.
         output: The folder for the converted modules, one for each layer map.
+        trained: The folder for the student's modules after training: one for each layer map, and the default one.
     """
 
     student: str
     base: Path
-    library: Library
+    method: Method
     teacher: Path
     module: Path
     output: Path
+    trained: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,50 +130,35 @@ class Conversion:
     seconds: float
 
 
-def make_task(base: Path, settings: DemoSettings, *, seed: int) -> Task:
-    """Make the data set and turn it into numbers.
+def choose_methods(settings: DemoSettings) -> tuple[Method, ...]:
+    """List the kinds of modules that can be trained here.
 
     Args:
-        base: The folder of the teacher, for its tokenizer.
         settings: The sizes.
-        seed: Seed of the data set.
 
     Returns:
-        The task.
+        LoRA, and bottleneck adapters where their library is installed.
     """
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(base))
-    tags = tag_names(KINDS)
-    data = make_data(train=settings.train_sentences, test=settings.test_sentences, seed=seed)
-    return Task(
-        data=data,
-        tags=tags,
-        tokenizer=tokenizer,
-        train=tuple(encode(data.train, tokenizer, tags=tags, max_tokens=settings.max_tokens)),
-        test=tuple(encode(data.test, tokenizer, tags=tags, max_tokens=settings.max_tokens)),
-    )
+    lora = Method(title="LoRA", name="lora", options={"rank": settings.rank})
+    bottleneck = Method(title="adapter", name="bottleneck", options={"size": settings.bottleneck})
+    return (lora, bottleneck) if has_adapters() else (lora,)
 
 
-def teach(
-    library: Library, base: Path, task: Task, module: Path, *, schedule: Schedule, seed: int, progress: Tick
-) -> dict[str, Any]:
-    """Train a module on the teacher and save it.
+def teach(method: Method, base: Path, course: Course, module: Path, *, progress: Tick) -> dict[str, Any]:
+    """Train a module on the teacher, from its usual initialisation.
 
     Args:
-        library: What trains this kind of module.
+        method: The kind of module.
         base: The teacher's folder.
-        task: The data set.
-        module: Where to save the module.
-        schedule: How long and how fast.
-        seed: Seed of the initialisation and the order.
+        course: What to train on, and how.
+        module: The folder to write.
         progress: Called after every step.
 
     Returns:
         The teacher's row of the table.
     """
-    model = library.start(base, task.tags, seed=seed)
-    scores = _train(model, task, schedule=schedule, seed=seed, progress=progress)
-    library.save(model, module)
-    return _row(None, library.method, "teacher", "own", schedule.steps, *scores)
+    trained = _train(method, base, course, output=module, init=None, progress=progress)
+    return _row(trained, student=None, method=method, model="teacher", head="own", steps=course.schedule.steps)
 
 
 def convert_all(transfer: Transfer, *, corpus: str | None, tokens: int, progress: Tick) -> list[Conversion]:
@@ -185,79 +190,78 @@ def convert_all(transfer: Transfer, *, corpus: str | None, tokens: int, progress
     return conversions
 
 
-def compare(transfer: Transfer, task: Task, *, schedule: Schedule, seed: int, progress: Tick) -> list[dict[str, Any]]:
+def compare(transfer: Transfer, course: Course, *, progress: Tick) -> list[dict[str, Any]]:
     """Fine-tune the default student and the transferred ones for the same steps, on the same data in the same order.
 
     Args:
         transfer: The converted modules and the student.
-        task: The data set.
-        schedule: How long and how fast.
-        seed: Seed of the default student's initialisation, and of the order.
+        course: What to train on, and how.
         progress: Called after every step.
 
     Returns:
         The rows of the table.
     """
     rows = []
-    names = ("default", *LAYER_MAPS)
+    names = (DEFAULT, *LAYER_MAPS)
     for index, name in enumerate(names):
-        is_default = name == "default"
-        if is_default:
-            model = transfer.library.start(transfer.base, task.tags, seed=seed)
-        else:
-            model = transfer.library.load(transfer.base, transfer.output / name, task.tags)
 
         def tick(done: int, total: int, before: int = index) -> None:
             progress(before * total + done, len(names) * total)
 
-        scores = _train(model, task, schedule=schedule, seed=seed, progress=tick)
-        title = "default" if is_default else f"transferred {name.upper()}"
-        head = "new" if is_default else "transferred"
-        rows.append(_row(transfer.student, transfer.library.method, title, head, schedule.steps, *scores))
+        init = None if name == DEFAULT else transfer.output / name
+        trained = _train(transfer.method, transfer.base, course, output=transfer.trained / name, init=init, progress=tick)
+        rows.append(
+            _row(
+                trained,
+                student=transfer.student,
+                method=transfer.method,
+                model=DEFAULT if init is None else f"transferred {name.upper()}",
+                head="new" if init is None else "transferred",
+                steps=course.schedule.steps,
+            )
+        )
     return rows
 
 
-def evaluate(model: torch.nn.Module, task: Task) -> SpanScores:
-    """Score a model on the test sentences.
+def _train(method: Method, base: Path, course: Course, *, output: Path, init: Path | None, progress: Tick) -> Trained:
+    """Train a new module, or one that there is, and measure it before and after."""
+    schedule = course.schedule
+    request = TrainRequest(
+        model=str(base),
+        task="ner",
+        data=DataChoice(data=str(course.data), holdout=HELD_OUT, seed=course.seed),
+        method=method.name,
+        options=method.options if init is None else {},
+        init=None if init is None else str(init),
+        settings=TrainingSettings(
+            epochs=float(schedule.steps),  # an epoch has one step at least, so that only `max_steps` counts
+            max_steps=schedule.steps,
+            learning_rate=schedule.learning_rate,
+            batch_size=schedule.batch_size,
+            eval_steps=max(schedule.steps // LOOKS, 1),
+            patience=None,
+            max_tokens=course.max_tokens,
+            precision="fp32",
+            seed=course.seed,
+        ),
+        output=output,
+        measure_start=True,
+    )
+    return train_module(request, progress=lambda done, total, _: progress(done, total))
 
-    Args:
-        model: The model.
-        task: The data set.
 
-    Returns:
-        The scores.
-    """
-    predicted = predict(model, task.test, pad_id=task.pad_id, batch_size=EVALUATION_BATCH)
-    truth = [[label for label in example.labels if label != IGNORED] for example in task.test]
-    return score_spans(_names(truth, task.tags), _names(predicted, task.tags))
-
-
-def _train(
-    model: torch.nn.Module, task: Task, *, schedule: Schedule, seed: int, progress: Tick
-) -> tuple[SpanScores, SpanScores]:
-    """Fine-tune a model in place; gives its scores before and after."""
-    before = evaluate(model, task)
-    fine_tune(model, task.train, schedule=schedule, pad_id=task.pad_id, seed=seed, progress=progress)
-    return before, evaluate(model, task)
-
-
-def _names(rows: Sequence[Sequence[int]], tags: Sequence[str]) -> list[list[str]]:
-    return [[tags[label] for label in row] for row in rows]
-
-
-def _row(
-    student: str | None, method: str, model: str, head: str, steps: int, before: SpanScores, after: SpanScores
-) -> dict[str, Any]:
+def _row(trained: Trained, *, student: str | None, method: Method, model: str, head: str, steps: int) -> dict[str, Any]:
+    before, after = (trained.evaluations[name].metrics for name in ("start", "test"))
     return {
         "student": student,
-        "method": method,
+        "method": method.title,
         "model": model,
         "head": head,
         "steps": steps,
-        "zero_shot_f1": round(before.f1, 1),
-        "f1": round(after.f1, 1),
-        "precision": round(after.precision, 1),
-        "recall": round(after.recall, 1),
+        "zero_shot_f1": round(before["f1"], 1),
+        "f1": round(after["f1"], 1),
+        "precision": round(after["precision"], 1),
+        "recall": round(after["recall"], 1),
     }
 
 
@@ -265,7 +269,7 @@ def _describe(transfer: Transfer, layers: str, converted: api.Converted, alignme
     scores = list(alignment.scores.values())
     return Conversion(
         student=transfer.student,
-        method=transfer.library.method,
+        method=transfer.method.title,
         layers=layers,
         aligner=alignment.aligner,
         reason=alignment.reason,

@@ -1,15 +1,14 @@
 """Brief distillation: a student learns to give the teacher's hidden states, block by block of layers. Runs models."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import transformers
 
+from modxfer.demo.descending import Progress, Schedule, descend, draw_batches, pad
 from modxfer.demo.students import Cut
-from modxfer.training.fine_tuning import Progress, Schedule, descend, draw_batches
-from modxfer.training.tagging import pad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ def prepare_lessons(
     rows = sorted(tokenizer(list(texts), truncation=True, max_length=max_tokens)["input_ids"], key=len)
     levels = (0, *layers[1:], teacher.config.num_hidden_layers)
     lessons = []
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode: a student that learns its embeddings needs the ids again
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             ids = torch.from_numpy(pad(batch, tokenizer.pad_token_id))
@@ -64,11 +63,26 @@ def prepare_lessons(
     return lessons
 
 
+def pick_blocks(lessons: Sequence[Lesson], prepared: Sequence[int], *, layers: Sequence[int]) -> list[Lesson]:
+    """Take the lessons of a student with fewer blocks from lessons that were prepared for more.
+
+    Args:
+        lessons: The lessons.
+        prepared: The first teacher layer of each block that they were prepared for.
+        layers: The first teacher layer of each of the student's blocks, all of them in `prepared`.
+
+    Returns:
+        The lessons; nothing is copied.
+    """
+    kept = [0, *(prepared.index(layer) for layer in layers[1:]), len(prepared)]
+    return [replace(lesson, states=tuple(lesson.states[index] for index in kept)) for lesson in lessons]
+
+
 def distil(
     student: transformers.BertModel,
     lessons: Sequence[Lesson],
     *,
-    cut: Cut,
+    cut: Cut | None,
     schedule: Schedule,
     seed: int,
     progress: Progress,
@@ -76,20 +90,21 @@ def distil(
     """Train a student, in place, to give the teacher's hidden states through a learned projection.
 
     The loss is the squared error relative to the variance of the teacher's states, averaged over embeddings and blocks.
-    The embeddings of words and positions stay as they are. A student as wide as the teacher needs no projection.
+    A student that was cut out of the teacher keeps its embeddings of words and positions; one as wide as the teacher needs no
+    projection. A student with weights of its own learns its embeddings too, through a projection that starts at random.
 
     Args:
         student: The student.
         lessons: Text and the teacher's hidden states.
-        cut: Which units the student was made of: where the projection starts.
+        cut: Which units the student was made of: where the projection starts. None for a student with weights of its own.
         schedule: How long and how fast; a batch is a lesson.
         seed: Seed of the order.
         progress: Called after every step.
     """
     width = lessons[0].states[0].shape[1]
-    projection = start_projection(cut, width) if student.config.hidden_size != width else torch.nn.Identity()
+    projection = _choose_projection(student.config.hidden_size, width, cut)
     for embedding in (student.embeddings.word_embeddings, student.embeddings.position_embeddings):
-        embedding.requires_grad_(False)
+        embedding.requires_grad_(cut is None)
     order = draw_batches(len(lessons), 1, seed=seed)
 
     def loss() -> torch.Tensor:
@@ -117,6 +132,12 @@ def start_projection(cut: Cut, width: int) -> torch.nn.Linear:
         projection.bias.zero_()
         projection.weight[torch.from_numpy(cut.hidden), torch.arange(len(cut.hidden))] = 1.0
     return projection
+
+
+def _choose_projection(hidden: int, width: int, cut: Cut | None) -> torch.nn.Module:
+    if cut is None:
+        return torch.nn.Linear(hidden, width)
+    return start_projection(cut, width) if hidden != width else torch.nn.Identity()
 
 
 def _distance(student: transformers.BertModel, lesson: Lesson, projection: torch.nn.Module) -> torch.Tensor:

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from modxfer.alignments.corpus import open_corpus
-from modxfer.demo.comparing import Conversion, Task, Transfer, compare, convert_all, make_task, teach
+from modxfer.demo.comparing import Conversion, Course, Method, Transfer, choose_methods, compare, convert_all, teach
+from modxfer.demo.descending import Schedule
 from modxfer.demo.distilling import distil, prepare_lessons
-from modxfer.demo.libraries import Adapters, Library, Peft, has_adapters, quiet, seeded
 from modxfer.demo.phases import Phases, Report
-from modxfer.demo.sentences import DECLARATION
+from modxfer.demo.sentences import DECLARATION, make_data
 from modxfer.demo.settings import FULL, DemoSettings
 from modxfer.demo.students import Cut, keep_all_units, make_student, shuffle_units
 from modxfer.demo.teacher import NAME, find_teacher
 from modxfer.errors import OutputError
 from modxfer.paths import check_free
+from modxfer.training.libraries.context import has_adapters, quiet, seeded
+from modxfer.training.limits import load_tokenizer
 
 MATCHING, INCOMPATIBLE = "matching", "incompatible"
 
@@ -44,7 +46,8 @@ class DemoResult:
         settings: The sizes it ran with.
         rows: The table: one plain dict for each model, with `student` (None for the teacher), `method`, `model` ("teacher",
             "default", "transferred SKIP", "transferred AVG"), `head` ("own", "new", "transferred"), `steps` of
-            training, `zero_shot_f1` (F1 before the first step) and `f1`, `precision`, `recall` after the last one, in percent.
+            training, `zero_shot_f1` (F1 before the first step) and `f1`, `precision`, `recall` of the best checkpoint, in
+            percent.
         conversions: One for each conversion: what `auto` chose, why, and its scores.
         phases: Phase to seconds.
         seconds: Seconds in all.
@@ -91,22 +94,20 @@ def run_demo(*, output: Path | None, progress: Report, seed: int = 0, settings: 
         settings: The sizes.
 
     Returns:
-        What was measured. The modules, the students and `demo.json` are in the output folder.
+        What was measured. The data, the modules, the students and `demo.json` are in the output folder.
 
     Raises:
-        DependencyError: the teacher's package is not installed.
+        DependencyError: the teacher's package, or one that training needs, is not installed.
         FormatError: the teacher's weights are not those that they should be.
         OutputError: the output exists, or cannot be written.
         ModxferError: a conversion failed. Nothing is left behind then.
     """
     start = time.perf_counter()
-    libraries: tuple[Library, ...] = (Peft(rank=settings.rank),)
-    if has_adapters():
-        libraries = (*libraries, Adapters(bottleneck=settings.bottleneck))
-    phases = Phases(_plan(libraries), progress)
+    methods = choose_methods(settings)
+    phases = Phases(_plan(methods), progress)
     target = (output or _free_name(Path("modxfer-demo"))).absolute()
     with _own_folder(target), quiet():
-        rows, conversions = _run(target, libraries, phases, seed=seed, settings=settings)
+        rows, conversions = _run(target, methods, phases, seed=seed, settings=settings)
         result = DemoResult(
             output=target,
             declaration=DECLARATION,
@@ -124,51 +125,57 @@ def run_demo(*, output: Path | None, progress: Report, seed: int = 0, settings: 
 
 
 def _run(
-    target: Path, libraries: Sequence[Library], phases: Phases, *, seed: int, settings: DemoSettings
+    target: Path, methods: Sequence[Method], phases: Phases, *, seed: int, settings: DemoSettings
 ) -> tuple[list[dict[str, Any]], list[Conversion]]:
     with phases.run("checking the teacher"):
         base = settings.teacher or find_teacher()
-        task = make_task(base, settings, seed=seed)
-    rows, transfers = [], []
-    for library in libraries:
-        module = target / "teacher" / _slug(library.method)
-        with phases.run(f"training the teacher's {library.method}") as tick:
-            rows.append(teach(library, base, task, module, schedule=settings.teach, seed=seed, progress=tick))
-    students = _make_students(target / "students", base, task, phases, seed=seed, settings=settings)
-    for name, folder in students.items():
-        for library in libraries:
-            transfers.append(
-                Transfer(
-                    student=name,
-                    base=folder,
-                    library=library,
-                    teacher=base,
-                    module=target / "teacher" / _slug(library.method),
-                    output=target / name / _slug(library.method),
-                )
-            )
-    conversions = []
+        data = make_data(train=settings.train_sentences, test=settings.test_sentences, seed=seed)
+        data.write(target / "data")
+
+    def course(schedule: Schedule) -> Course:
+        return Course(data=target / "data", max_tokens=settings.max_tokens, schedule=schedule, seed=seed)
+
+    rows, conversions = [], []
+    for method in methods:
+        module = target / "teacher" / method.folder
+        with phases.run(f"training the teacher's {method.title}") as tick:
+            rows.append(teach(method, base, course(settings.teach), module, progress=tick))
+    students = _make_students(target / "students", base, data.texts, phases, seed=seed, settings=settings)
+    transfers = [
+        Transfer(
+            student=name,
+            base=folder,
+            method=method,
+            teacher=base,
+            module=target / "teacher" / method.folder,
+            output=target / name / method.folder,
+            trained=target / "trained" / name / method.folder,
+        )
+        for name, folder in students.items()
+        for method in methods
+    ]
     for transfer in transfers:
-        with phases.run(f"converting the {transfer.library.method} to the {transfer.student} student") as tick:
+        with phases.run(f"converting the {transfer.method.title} to the {transfer.student} student") as tick:
             conversions += convert_all(transfer, corpus=settings.corpus, tokens=settings.tokens, progress=tick)
     for transfer in transfers:
-        with phases.run(f"fine-tuning the {transfer.library.method} of the {transfer.student} student") as tick:
-            rows += compare(transfer, task, schedule=settings.fine_tune, seed=seed, progress=tick)
+        with phases.run(f"fine-tuning the {transfer.method.title} of the {transfer.student} student") as tick:
+            rows += compare(transfer, course(settings.fine_tune), progress=tick)
     return rows, conversions
 
 
 def _make_students(
-    folder: Path, base: Path, task: Task, phases: Phases, *, seed: int, settings: DemoSettings
+    folder: Path, base: Path, texts: Sequence[str], phases: Phases, *, seed: int, settings: DemoSettings
 ) -> dict[str, Path]:
     """Make both students, distil them and save them; gives their folders."""
     import transformers
 
     with phases.run("preparing the students"), seeded(seed):
+        tokenizer = load_tokenizer(base)
         teacher = transformers.BertModel.from_pretrained(str(base), attn_implementation="eager")
         lessons = prepare_lessons(
             teacher,
-            [*(sentence.text for sentence in task.data.train), *open_corpus(settings.corpus).texts()],
-            task.tokenizer,
+            [*texts, *open_corpus(settings.corpus).texts()],
+            tokenizer,
             layers=settings.layers,
             batch_size=settings.distil.batch_size,
             max_tokens=settings.max_tokens,
@@ -182,19 +189,17 @@ def _make_students(
             student = make_student(teacher, cut)
             distil(student, lessons, cut=cut, schedule=settings.distil, seed=seed, progress=tick)
             student.save_pretrained(folder / name)
-            task.tokenizer.save_pretrained(folder / name)
+            tokenizer.save_pretrained(folder / name)
     return {name: folder / name for name in cuts}
 
 
-def _plan(libraries: Sequence[Library]) -> dict[str, float]:
+def _plan(methods: Sequence[Method]) -> dict[str, float]:
     """List the phases in order, each with the seconds that it takes, about."""
-    students = (MATCHING, INCOMPATIBLE)
-    methods = [library.method for library in libraries]
-    cells = [(method, student) for student in students for method in methods]
+    cells = [(method.title, student) for student in (MATCHING, INCOMPATIBLE) for method in methods]
     plan: dict[str, float] = {"checking the teacher": _SHARES["teacher"]}
-    plan |= {f"training the teacher's {method}": _SHARES["teach"] for method in methods}
+    plan |= {f"training the teacher's {method.title}": _SHARES["teach"] for method in methods}
     plan["preparing the students"] = _SHARES["lessons"]
-    plan |= {f"distilling the {student} student": _SHARES["distil"] for student in students}
+    plan |= {f"distilling the {student} student": _SHARES["distil"] for student in (MATCHING, INCOMPATIBLE)}
     plan |= {f"converting the {method} to the {student} student": _SHARES["convert"] for method, student in cells}
     plan |= {f"fine-tuning the {method} of the {student} student": _SHARES["fine-tune"] for method, student in cells}
     return plan
@@ -228,7 +233,3 @@ def _free_name(wanted: Path) -> Path:
         number += 1
         name = wanted.with_name(f"{wanted.name}-{number}")
     return name
-
-
-def _slug(method: str) -> str:
-    return method.lower().replace(" ", "-")

@@ -5,11 +5,13 @@ Names are held out: no name of the test sentences, and no phrase around them, is
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from modxfer.demo.words import OPEN_WORDS
-from modxfer.training.tagging import OUTSIDE, TaggedSentence, span_tags
+from modxfer.training.data.rows import TaggedRow
+from modxfer.training.tallies import OUTSIDE
 
 KINDS = ("PER", "ORG", "LOC")
 """Persons, organisations, places."""
@@ -103,8 +105,24 @@ class TaggedData:
         test: Sentences to evaluate on.
     """
 
-    train: tuple[TaggedSentence, ...]
-    test: tuple[TaggedSentence, ...]
+    train: tuple[TaggedRow, ...]
+    test: tuple[TaggedRow, ...]
+
+    @property
+    def texts(self) -> list[str]:
+        """The training sentences without their tags."""
+        return [" ".join(row.words) for row in self.train]
+
+    def write(self, folder: Path) -> None:
+        """Write the two parts as `train.conll` and `test.conll`: a word, a tab and its tag a line.
+
+        Args:
+            folder: The folder, which is made.
+        """
+        folder.mkdir(parents=True)
+        for name, rows in (("train", self.train), ("test", self.test)):
+            sentences = ("".join(f"{word}\t{tag}\n" for word, tag in zip(row.words, row.tags, strict=True)) for row in rows)
+            (folder / f"{name}.conll").write_text("\n".join(sentences), encoding="utf-8", newline="\n")
 
 
 def make_data(*, train: int, test: int, seed: int) -> TaggedData:
@@ -138,9 +156,9 @@ def _split_words(rng: np.random.Generator) -> tuple[dict[str, Sequence[str]], di
     return parts
 
 
-def _make_sentence(words: Mapping[str, Sequence[str]], rng: np.random.Generator) -> TaggedSentence:
+def _make_sentence(words: Mapping[str, Sequence[str]], rng: np.random.Generator) -> TaggedRow:
     pairs = _expand("sentence", {**_RULES, **words}, rng)
-    return TaggedSentence(words=tuple(word for word, _ in pairs), tags=tuple(tag for _, tag in pairs))
+    return TaggedRow(words=tuple(word for word, _ in pairs), tags=tuple(tag for _, tag in pairs))
 
 
 def _expand(symbol: str, rules: Mapping[str, Sequence[str]], rng: np.random.Generator) -> list[tuple[str, str]]:
@@ -151,4 +169,4 @@ def _expand(symbol: str, rules: Mapping[str, Sequence[str]], rng: np.random.Gene
         pairs += _expand(word[1:], rules, rng) if word.startswith("$") else [(word, OUTSIDE)]
     if symbol not in KINDS:
         return pairs
-    return list(zip((word for word, _ in pairs), span_tags(symbol, len(pairs)), strict=True))
+    return [(word, f"{'I' if index else 'B'}-{symbol}") for index, (word, _) in enumerate(pairs)]

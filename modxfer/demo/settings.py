@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from modxfer.training.fine_tuning import Schedule
+from modxfer.demo.descending import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class DemoSettings:
 
     Attributes:
         teacher: Folder of the teacher; None for the one in the package of the `demo` extra.
-        train_sentences: Sentences to train on.
+        train_sentences: Sentences to train on, some of which are held out to choose the best checkpoint by.
         test_sentences: Sentences to evaluate on.
         max_tokens: Tokens of a text that are used.
         layers: The teacher layers that both students are made from.

@@ -1,4 +1,4 @@
-"""Two students made from a teacher: one with some of its layers, and one with some of its layers and units, shuffled."""
+"""Students of a teacher: with some of its layers, with some of its layers and units, shuffled, or with weights of their own."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -130,18 +130,9 @@ def make_student(teacher: transformers.BertModel, cut: Cut) -> transformers.Bert
     Returns:
         The student, in eval mode.
     """
-    config = copy.deepcopy(teacher.config)
-    config.name_or_path = ""
-    config.update(
-        {
-            "hidden_size": len(cut.hidden),
-            "num_hidden_layers": len(cut.layers),
-            "num_attention_heads": cut.heads,
-            "intermediate_size": len(cut.ffn[0]),
-        }
-    )
+    sizes = Narrow(hidden=len(cut.hidden), heads=cut.heads, ffn=len(cut.ffn[0]))
     weights = teacher.state_dict()
-    student = transformers.BertModel(config)
+    student = transformers.BertModel(_resize(teacher.config, layers=len(cut.layers), sizes=sizes))
     shared: dict[str | None, Units] = {_HIDDEN: cut.hidden}
     gathered = {name: _gather(weights[name], axes, shared) for name, axes in _OTHER_AXES.items()}
     for layer, teacher_layer in enumerate(cut.layers):
@@ -152,6 +143,37 @@ def make_student(teacher: transformers.BertModel, cut: Cut) -> transformers.Bert
     student.load_state_dict(gathered)
     student.eval()
     return student
+
+
+def start_student(config: Any, *, layers: int, narrow: Narrow) -> transformers.BertModel:
+    """Make a student that has the teacher's vocabulary and nothing else of it: its weights are random.
+
+    Args:
+        config: The teacher's config.
+        layers: Number of layers.
+        narrow: The student's sizes.
+
+    Returns:
+        The student, in eval mode; torch's global seed decides its weights.
+    """
+    student = transformers.BertModel(_resize(config, layers=layers, sizes=narrow))
+    student.eval()
+    return student
+
+
+def _resize(config: Any, *, layers: int, sizes: Narrow) -> Any:
+    """Copy a config, with other sizes, and without the name of the model that it was of."""
+    resized = copy.deepcopy(config)
+    resized.name_or_path = ""
+    resized.update(
+        {
+            "hidden_size": sizes.hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": sizes.heads,
+            "intermediate_size": sizes.ffn,
+        }
+    )
+    return resized
 
 
 def _gather(tensor: torch.Tensor, axes: tuple[str | None, ...], units: Mapping[str | None, Units]) -> torch.Tensor:

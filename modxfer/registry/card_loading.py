@@ -1,17 +1,31 @@
 """How to load what a card describes: Python that works as pasted. Only names that were checked get into it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from modxfer.alignments.alignment_map import AlignmentMap, BaseRecord
-from modxfer.registry.card_text import folder_name, is_on_hub, literal, mapping
+from modxfer.registry.card_text import folder_name, is_on_hub, items, literal, mapping
 
 TASK_CLASSES = {
     "TOKEN_CLS": "AutoModelForTokenClassification",
     "SEQ_CLS": "AutoModelForSequenceClassification",
     "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "CAUSAL_LM": "AutoModelForCausalLM",
 }
 """Task type to the class of `transformers` that has a head for it."""
+
+PIPELINES = {
+    "TOKEN_CLS": "token-classification",
+    "SEQ_CLS": "text-classification",
+    "QUESTION_ANS": "question-answering",
+    "CAUSAL_LM": "text-generation",
+}
+"""Task type to the Hub's name of the task."""
+
+_UNLABELLED = ("CAUSAL_LM",)
+_LABEL = re.compile(r"[A-Za-z0-9][\w.+/ -]{0,39}", re.ASCII)
+_MANY_LABELS = 40
 
 HERE = "."
 """Stands for the folder of a card that is on no Hub."""
@@ -81,19 +95,37 @@ def _peft(base: str, place: str, branch: str | None, head: Mapping[str, Any]) ->
     model_class = TASK_CLASSES.get(task, "AutoModel")
     labels = 2 if task == "QUESTION_ANS" else head.get("labels")  # an answer has a start and an end
     is_count = isinstance(labels, int) and not isinstance(labels, bool) and labels > 0
-    count = f", num_labels={labels}" if task in TASK_CLASSES and is_count else ""
+    count = f", num_labels={labels}" if task in TASK_CLASSES and task not in _UNLABELLED and is_count else ""
+    names = _label_names(head) if count else []
     return [
         "from peft import PeftModel",
         f"from transformers import {model_class}",
         "",
-        f"model = {model_class}.from_pretrained({base}{count})",
+        *([f"labels = [{', '.join(map(literal, names))}]"] if names else []),
+        f"model = {model_class}.from_pretrained({base}{count}{', id2label=dict(enumerate(labels))' if names else ''})",
         f"model = PeftModel.from_pretrained(model, {place}{f', revision={literal(branch)}' if branch else ''})",
     ]
+
+
+def _label_names(head: Mapping[str, Any]) -> list[str]:
+    """Take the names of the labels if each is a plain word, and there are as many as labels and not too many to read."""
+    names = items(head.get("names"))
+    are_plain = all(isinstance(name, str) and _LABEL.fullmatch(name) for name in names)
+    return names if are_plain and len(names) == head.get("labels") and len(names) <= _MANY_LABELS else []
 
 
 def _adapters(base: str, place: str, branch: str | None, head: Mapping[str, Any]) -> list[str]:
     """The head has the module's name, so it becomes active with it; `adapters` calls a branch a version."""
     version = f", version={literal(branch)}" if branch else ""
+    if head.get("task") == "CAUSAL_LM":  # the head is the base model's own
+        return [
+            "import adapters",
+            "from transformers import AutoModelForCausalLM",
+            "",
+            f"model = AutoModelForCausalLM.from_pretrained({base})",
+            "adapters.init(model)",
+            f"model.load_adapter({place}{version}, set_active=True, use_safetensors=True)",
+        ]
     return [
         "from adapters import AutoAdapterModel",
         "",

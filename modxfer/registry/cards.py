@@ -1,31 +1,26 @@
-"""Model cards of converted modules and of alignment maps, in the form that the Hub reads.
+"""Model cards of modules and of alignment maps, in the form that the Hub reads.
 
 The metadata goes through `huggingface_hub`'s card classes. Records may have been written by anyone, so every text in them
 passes through `card_text`, and what is not what it should be is left out.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modxfer.alignments.alignment_map import AlignmentMap, BaseRecord, SitePair, SiteScore
 from modxfer.errors import UsageError
 from modxfer.registry import card_text
-from modxfer.registry.card_loading import alignment_loading, module_loading
+from modxfer.registry.card_loading import PIPELINES, alignment_loading, module_loading
+from modxfer.registry.card_results import eval_results, result_table
 from modxfer.registry.card_text import bullets, code, escape, items, linked, mapping, named, number, python_blocks, span, table
+from modxfer.registry.card_training import began_as, is_transfer, task_name, trained_on, training_lines, training_of
 from modxfer.registry.licences import check_licence, normalise
 
-if TYPE_CHECKING:
-    from huggingface_hub import EvalResult
-
-__all__ = ["alignment_card", "code", "escape", "module_card", "python_blocks"]
+__all__ = ["PIPELINES", "alignment_card", "code", "escape", "module_card", "python_blocks"]
 
 LIBRARIES = {"peft": "peft", "adapters": "adapter-transformers"}
 """Format to the Hub's key of its library; the one of `adapters` is still its former name."""
-
-PIPELINES = {"TOKEN_CLS": "token-classification", "SEQ_CLS": "text-classification", "QUESTION_ANS": "question-answering"}
-"""Task type to the Hub's name of the task."""
 
 CITATION = """\
 The method is that of Mateusz Klimaszewski, Piotr Andruszkiewicz and Alexandra Birch,
@@ -49,13 +44,12 @@ _CORRELATION = (
 _TAG = re.compile(r"[A-Za-z0-9][\w.:/+-]{0,95}", re.ASCII)
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|code|multilingual")
 _BRANCH = re.compile(r"[A-Za-z0-9][\w.+/-]*", re.ASCII)
-_SLUG = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 
 
 def module_card(
     record: Mapping[str, Any], *, licence: str | None = None, repository: str | None = None, branch: str | None = None
 ) -> str:
-    """Write the card of a converted module.
+    """Write the card of a module that was moved, trained, or both.
 
     Args:
         record: What `transfer.json` holds.
@@ -70,16 +64,12 @@ def module_card(
         UsageError: the licence or the repository is none that the Hub could have, or the branch has odd characters.
     """
     _check(licence, repository, branch)
-    module, teacher, student = (mapping(record.get(key)) for key in ("module", "teacher", "student"))
-    version = escape(mapping(record.get("versions")).get("modxfer", ""))
+    module, student = (mapping(record.get(key)) for key in ("module", "student"))
+    purpose = f", trained for {task_name(record)}" if training_of(record) else ""
     sections = {
-        f"{span(module.get('name'))} for {span(student.get('name'))}": [
-            f"A module ({escape(module.get('method'))}, {escape(module.get('format'))} format) for {_link(student)}, "
-            f"moved there from {_link(teacher)} by modxfer {version}.",
-            "",
-            "It is an initialisation: it was not trained on the base model that it is for.",
-        ],
+        f"{span(module.get('name'))} for {span(student.get('name'))}{purpose}": _what_it_is(record),
         "How to load it": module_loading(record, repository=repository, branch=branch),
+        "How it was trained": training_lines(record),
         "Where it comes from": _origin(record),
         "What was measured": _measured(record),
         "Dropped": bullets(items(record.get("dropped"))),
@@ -144,6 +134,19 @@ def alignment_card(
     return _card(metadata, sections)
 
 
+def _what_it_is(record: Mapping[str, Any]) -> list[str]:
+    module, teacher, student = (mapping(record.get(key)) for key in ("module", "teacher", "student"))
+    version = escape(mapping(record.get("versions")).get("modxfer", ""))
+    what = f"A module ({escape(module.get('method'))}, {escape(module.get('format'))} format) for {_link(student)}"
+    moved = f", moved there from {_link(teacher)} by modxfer {version}"
+    if not training_of(record):
+        return [f"{what}{moved}.", "", "It is an initialisation: it was not trained on the base model that it is for."]
+    trained = f"trained there for {task_name(record)} on {trained_on(record)}"
+    if is_transfer(record):
+        return [f"{what}{moved}, then {trained}."]
+    return [f"{what}, {trained} with modxfer {version}.", "", began_as(record)]
+
+
 def _check(licence: str | None, repository: str | None, branch: str | None) -> None:
     if licence is not None:
         check_licence(licence)
@@ -172,15 +175,15 @@ def _module_metadata(record: Mapping[str, Any], *, licence: str | None, reposito
     module, student = mapping(record.get("module")), mapping(record.get("student"))
     is_on_hub = card_text.is_on_hub(student.get("name"), student.get("revision"))
     is_adapters = module.get("format") == "adapters"
-    results = _eval_results(record)
+    results = eval_results(record)
     return {
         "base_model": student["name"] if is_on_hub else None,
         "base_model_relation": "adapter" if is_on_hub else None,
         "library_name": LIBRARIES.get(str(module.get("format"))),
         "pipeline_tag": PIPELINES.get(str(mapping(record.get("head")).get("task"))),
         "license": normalise(licence or record.get("licence")),
-        "language": _strings(record, "languages", _LANGUAGE) or None,
-        "datasets": [name for name in items(record.get("datasets")) if card_text.is_hub_id(name)] or None,
+        "language": _languages(record) or None,
+        "datasets": _datasets(record) or None,
         "tags": _tags(
             "modxfer",
             module.get("method"),
@@ -195,45 +198,15 @@ def _tags(*tags: object) -> list[str]:
     return list(dict.fromkeys(tag for tag in tags if isinstance(tag, str) and _TAG.fullmatch(tag)))
 
 
-def _strings(record: Mapping[str, Any], key: str, pattern: re.Pattern[str]) -> list[str]:
-    return [text for text in items(record.get(key)) if isinstance(text, str) and pattern.fullmatch(text)]
+def _languages(record: Mapping[str, Any]) -> list[str]:
+    named = [*items(record.get("languages")), *items(training_of(record).get("languages"))]
+    return list(dict.fromkeys(text for text in named if isinstance(text, str) and _LANGUAGE.fullmatch(text)))
 
 
-def _eval_results(record: Mapping[str, Any]) -> list["EvalResult"]:
-    """Give the results that the Hub can show: those with a number, a task and a data set that could be on it."""
-    from huggingface_hub import EvalResult
-
-    results = []
-    for result in map(mapping, items(record.get("results"))):
-        task, metric, value, dataset = (
-            result.get("task"),
-            result.get("metric"),
-            result.get("value"),
-            mapping(result.get("dataset")),
-        )
-        is_named = all(isinstance(text, str) and _SLUG.fullmatch(text) for text in (task, metric))
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not (is_named and is_number and card_text.is_hub_id(dataset.get("type"))):
-            continue
-        seed = result.get("seed")
-        results.append(
-            EvalResult(
-                task_type=str(task),
-                dataset_type=str(dataset["type"]),
-                dataset_name=code(dataset.get("name") or dataset["type"]),
-                dataset_config=_said(dataset.get("config")),
-                dataset_split=_said(dataset.get("split")),
-                dataset_revision=_said(dataset.get("revision")),
-                metric_type=str(metric),
-                metric_value=value,
-                metric_name=f"{metric}, seed {seed}" if isinstance(seed, int) else None,
-            )
-        )
-    return results
-
-
-def _said(text: object) -> str | None:
-    return code(text) if text else None
+def _datasets(record: Mapping[str, Any]) -> list[str]:
+    """Name the data sets of the teacher module, and the one that the module was trained on."""
+    trained = mapping(mapping(training_of(record).get("data")).get("train")).get("type")
+    return list(dict.fromkeys(name for name in [*items(record.get("datasets")), trained] if card_text.is_hub_id(name)))
 
 
 def _base(base: Mapping[str, Any]) -> str:
@@ -247,6 +220,8 @@ def _link(base: Mapping[str, Any]) -> str:
 def _origin(record: Mapping[str, Any]) -> list[str]:
     module, alignment = mapping(record.get("module")), mapping(record.get("alignment"))
     layers = mapping(record.get("layers"))
+    if not is_transfer(record):
+        return _own_origin(record)
     lines = [
         f"* Teacher module: {_base(module)}{_entry(module)}",
         *_listed("Data sets that its card names", record.get("datasets")),
@@ -266,6 +241,19 @@ def _origin(record: Mapping[str, Any]) -> list[str]:
         lines += ["", *table(["Student layer <- teacher layer".replace("<", "&lt;"), "Mean matched correlation"], rows)]
         lines += ["", _CORRELATION]
     return [*lines, "", "Hashes of all files are in `transfer.json`."]
+
+
+def _own_origin(record: Mapping[str, Any]) -> list[str]:
+    """Say where a module comes from that was not moved."""
+    is_new = not mapping(training_of(record).get("init_module"))
+    return [
+        f"* Base model: {_base(mapping(record.get('student')))}",
+        f"* {began_as(record)}",
+        *([] if is_new else _listed("Data sets that its card names", record.get("datasets"))),
+        *([] if is_new else _listed("Languages that its card names", record.get("languages"))),
+        "",
+        "Hashes of all files are in `transfer.json`.",
+    ]
 
 
 def _listed(what: str, names: object) -> list[str]:
@@ -308,36 +296,35 @@ def _feeds(teachers: object) -> str:
 
 
 def _measured(record: Mapping[str, Any]) -> list[str]:
-    results = [mapping(result) for result in items(record.get("results"))]
-    if not results:
-        return ["Nothing was measured on a task: how well this module does its task on its new base model is not known."]
-    rows = []
-    for result in results:
-        dataset = mapping(result.get("dataset"))
-        parts = [dataset.get(key) for key in ("name", "config", "split", "revision")]
-        rows.append(
-            (
-                escape(result.get("task")),
-                ", ".join(span(part) for part in parts if part),
-                escape(result.get("metric")),
-                number(result.get("value"), 4),
-                number(result.get("seed")),
-                escape(result.get("ran") or "–"),
-            )
-        )
-    return table(["Task", "Data set", "Metric", "Value", "Seed", "Measured by"], rows)
+    rows = result_table(record)
+    if rows:
+        return rows
+    if training_of(record):
+        return ["No result was written down but the one that the step was chosen by."]
+    return ["Nothing was measured on a task: how well this module does its task on its new base model is not known."]
 
 
 def _module_limits(record: Mapping[str, Any]) -> list[str]:
     module = mapping(record.get("module"))
     is_on_hub = card_text.is_on_hub(module.get("name"), module.get("revision"))
     url = card_text.hub_url(module["name"]) if is_on_hub else ""
-    lines = [
-        "* An initialisation: fine-tune it, and measure it on your task, before its predictions are used.",
-        "* Only for the student that is named above: with another one it does something else, or does not load.",
-        "* What the teacher module learned from its data may come along, its errors and biases too."
-        + (f" What its author says of them is on [its own card]({url})." if url else ""),
-    ]
+    on_card = f" What its author says of them is on [its own card]({url})." if url else ""
+    if not training_of(record):
+        lines = [
+            "* An initialisation: fine-tune it, and measure it on your task, before its predictions are used.",
+            "* Only for the student that is named above: with another one it does something else, or does not load.",
+            f"* What the teacher module learned from its data may come along, its errors and biases too.{on_card}",
+        ]
+    else:
+        first = f"* What the {_first_module(record)} learned from its data may have stayed, its errors and biases too.{on_card}"
+        lines = [
+            "* Trained for one task on the data that is named above: how well it does on data that is not among the results is "
+            "not known.",
+            "* What was measured on the data that it was chosen on is likely to be better than on new data.",
+            "* Only for the base model that is named above: with another one it does something else, or does not load.",
+            "* What it learned from its data, errors and biases too, is in its predictions.",
+            *([first] if training_of(record).get("init_module") else []),
+        ]
     if not mapping(record.get("head")):
         lines.append("* It has no prediction head: one has to be trained for any task.")
     return lines
@@ -350,8 +337,12 @@ def _licence_line(record: Mapping[str, Any], licence: str | None) -> str:
     if not own:
         return "None is stated."
     if normalise(own) is None:
-        return f"The card of the teacher module says {escape(own)}, which is no licence that the Hub has an id for."
-    return f"{span(normalise(own))}: what the card of the teacher module says."
+        return f"The card of the {_first_module(record)} says {escape(own)}, which is no licence that the Hub has an id for."
+    return f"{span(normalise(own))}: what the card of the {_first_module(record)} says."
+
+
+def _first_module(record: Mapping[str, Any]) -> str:
+    return "teacher module" if is_transfer(record) else "module that it began with"
 
 
 def _obtained(alignment: AlignmentMap) -> list[str]:

@@ -4,7 +4,9 @@ import logging
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -12,12 +14,14 @@ import numpy as np
 from modxfer.alignments.files import RECORD
 from modxfer.architectures import Architecture
 from modxfer.converters.formats import inspect_files
-from modxfer.converters.formats.files import check_header, read_headers
-from modxfer.converters.formats.needed import needed_files
+from modxfer.converters.formats.files import check_header, read_headers, read_json
+from modxfer.converters.formats.needed import TRANSFER, needed_files
 from modxfer.converters.formats.reading import PARSERS
 from modxfer.converters.module import Array, BaseReference, Module, ModuleFiles, Place, TensorHeader
 from modxfer.errors import ConversionError, FormatError, ModxferError
 from modxfer.paths import home, is_folder
+from modxfer.registry.card_results import result_rows
+from modxfer.registry.card_training import training_of
 from modxfer.registry.entries.references import is_registered, open_registered, resolve
 from modxfer.registry.fingerprints import choose_weights, weight_files
 from modxfer.registry.hub.repositories import Repository, open_repository
@@ -93,10 +97,11 @@ def _is_weights(path: str) -> bool:
 
 
 def _report_remote_module(repository: Repository) -> ModuleReport:
-    """Fetch configs and card, and the headers alone of the weights."""
+    """Fetch configs, card and modxfer's record, and the headers alone of the weights."""
     needed = needed_files(repository.files)
     weights = {path for path in needed if _is_weights(path)}
-    folder = repository.fetch(path for path in needed if path not in weights)
+    records = [TRANSFER] if TRANSFER in repository.files else []
+    folder = repository.fetch([*(path for path in needed if path not in weights), *records])
     elsewhere = {PurePosixPath(path).name: remote_headers(repository, path) for path in weights}
     return _report_module(inspect_files(folder, elsewhere=elsewhere), name=repository.name, revision=repository.commit)
 
@@ -126,7 +131,20 @@ def remote_headers(repository: Repository, path: str) -> tuple[TensorHeader, ...
 
 def _report_module(files: ModuleFiles, *, name: str | None, revision: str | None) -> ModuleReport:
     module, unread = _sketch(files)
-    return report_module(files, module, unread=unread, name=name, revision=revision)
+    report = report_module(files, module, unread=unread, name=name, revision=revision)
+    return replace(report, **_recorded(files.folder))
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    """Read what modxfer's record says of training and results; one that cannot be read says nothing."""
+    if not (folder / TRANSFER).is_file():
+        return {}
+    try:
+        record = read_json(folder / TRANSFER)
+    except FormatError as error:
+        logger.warning("%s", error.what)
+        return {}
+    return {"training": dict(training_of(record)), "results": tuple(map(dict, result_rows(record)))}
 
 
 def report_module(

@@ -14,7 +14,7 @@ from modxfer.alignments.alignment_map import BaseRecord
 from modxfer.alignments.compute import BaseModel
 from modxfer.architectures import Architecture, architecture_from_config, read_config
 from modxfer.converters.formats.files import read_card
-from modxfer.converters.formats.needed import needed_files
+from modxfer.converters.formats.needed import TRANSFER, needed_files
 from modxfer.errors import ArchitectureError, FormatError, UsageError
 from modxfer.paths import is_folder
 from modxfer.registry.entries.references import is_registered, open_registered, refuse_registered, resolve_module
@@ -73,6 +73,12 @@ class LocatedBase:
         return architecture_from_config(read_config(self.folder), name=self.name)
 
     @property
+    def model_type(self) -> str:
+        """What its config calls its family, whether modxfer knows it or not; empty if it says nothing."""
+        found = read_config(self.folder).get("model_type")
+        return found if isinstance(found, str) else ""
+
+    @property
     def has_weights(self) -> bool:
         """Whether it can be fingerprinted and run."""
         return bool(choose_weights(self.repository.files) if self.repository else weight_files(self.folder))
@@ -85,7 +91,7 @@ class LocatedBase:
             if self.repository
             else fingerprint_folder(self.folder, memory=self.memory)
         )
-        return BaseRecord(name=self.name, revision=self.revision, fingerprint=found, model_type=self.architecture.model_type)
+        return BaseRecord(name=self.name, revision=self.revision, fingerprint=found, model_type=self.model_type)
 
     @cached_property
     def text_reading(self) -> str:
@@ -98,17 +104,24 @@ class LocatedBase:
             hashes = {name: files[name].sha256 or files[name].git_hash for name in _beside_weights(files)}
         return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
+    def fetch_weights(self) -> Path:
+        """Fetch its weights and tokenizer, if they are not here; its family may be one that modxfer does not know.
+
+        Returns:
+            The folder that holds them.
+        """
+        if self.repository is None:
+            return self.folder
+        files = self.repository.files
+        return self.repository.fetch(dict.fromkeys([CONFIG, *_beside_weights(files), *choose_weights(files)]))
+
     def with_weights(self) -> BaseModel:
         """Fetch its weights and tokenizer, if they are not here.
 
         Returns:
             The base model, ready to be run.
         """
-        folder = self.folder
-        if self.repository is not None:
-            files = self.repository.files
-            folder = self.repository.fetch(dict.fromkeys([CONFIG, *_beside_weights(files), *choose_weights(files)]))
-        return BaseModel(folder=folder, architecture=self.architecture, record=self.record)
+        return BaseModel(folder=self.fetch_weights(), architecture=self.architecture, record=self.record)
 
     def _hash_as_hub(self, path: Path) -> str:
         """Hash a file as the Hub would say it: sha256 for what it keeps in LFS by its usual rules, else as git does."""
@@ -229,7 +242,7 @@ class LocatedModule:
 
 
 def locate_module(reference: str, *, registry: str | None = None) -> LocatedModule:
-    """Find a module, and fetch it if it is on the Hub: its configs, card and weights, nothing else.
+    """Find a module, and fetch it if it is on the Hub: its configs, card, weights and modxfer's record, nothing else.
 
     Args:
         reference: A folder, a Hub id with an optional `@revision`, or `registry:` with the id of an entry.
@@ -254,7 +267,7 @@ def locate_module(reference: str, *, registry: str | None = None) -> LocatedModu
         return LocatedModule(name=folder.resolve().name, revision=None, folder=folder)
     _refuse_file(reference)
     repository = open_repository(reference)
-    needed = choose_files(repository)
+    needed = (*choose_files(repository), *([TRANSFER] if TRANSFER in repository.files else []))
     return LocatedModule(name=repository.name, revision=repository.commit, folder=repository.fetch(needed), files=needed)
 
 
@@ -302,6 +315,7 @@ def locate_registered(entry: "ModuleEntry") -> LocatedModule:
     """
     found = open_registered(entry)
     needed = choose_files(found.repository)
+    needed = (*needed, *(path for path in [TRANSFER] if path in found.pinned))  # not what nobody has vouched for
     return LocatedModule(
         name=found.repository.name,
         revision=found.repository.commit,

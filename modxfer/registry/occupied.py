@@ -70,7 +70,7 @@ def revealed_origin(module: Mapping[str, object], destination: Destination, ther
     """Warn if what is made of a private module is about to become public.
 
     Args:
-        module: What the record says of the teacher module.
+        module: What the record says of the teacher module, or of the one that a training began with.
         destination: Where to.
         there: What is there.
 
@@ -86,7 +86,7 @@ def revealed_origin(module: Mapping[str, object], destination: Destination, ther
         return ()
     if not origin.private:
         return ()
-    return (f"The teacher module `{origin.name}` is private, and what is made of it goes where others may see it.",)
+    return (f"The module `{origin.name}` is private, and what is made of it goes where others may see it.",)
 
 
 def replaced_card(there: Repository, *, kind: str, card: str) -> tuple[str, ...]:

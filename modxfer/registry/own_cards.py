@@ -5,12 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modxfer.alignments.files import hash_file
 from modxfer.converters.formats.files import text_loader
 from modxfer.converters.formats.needed import CARD
 from modxfer.errors import FormatError
 
 _HEAD = re.compile(r"\A---[ \t]*(?:\r?\n)(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 _MEND = f"Mend `{CARD}`, or remove it to have one written."
+
+
+FORMER_CARD = "former_card"
+"""Key of a record: the hash of the card that was beside it before the newest one."""
 
 
 def card_path(folder: Path) -> Path | None:
@@ -30,6 +35,20 @@ def card_path(folder: Path) -> Path | None:
         what = "a link, and what it leads to would be published" if path.is_symlink() else "no file"
         raise FormatError(f"`{path}` is {what}.", do="Put a file in its place, or remove it to have one written.")
     return path if path.is_file() else None
+
+
+def is_own_card(path: Path, record: Mapping[str, Any]) -> bool:
+    """Say whether a user wrote or changed the card of a module.
+
+    Args:
+        path: The card.
+        record: What `transfer.json` beside it holds: hashes of the card that modxfer wrote, and of the one that it was about to
+            replace when the record was written.
+
+    Returns:
+        Whether the card is neither of these.
+    """
+    return hash_file(path) not in (record["files"].get(CARD), record.get(FORMER_CARD))
 
 
 def read_card_text(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from modxfer.alignments.layer_maps import LayerMap, layer_map
 from modxfer.alignments.request import AlignmentRequest, check_kinds
@@ -79,24 +80,7 @@ def read_pair(module: str, *, to: str, teacher: str | None, layers: str, registr
     store = Store(home())
     located = locate_module(module, registry=registry)
     files = inspect_files(located.folder)
-    stated = files.base if teacher is not None else _stated_base(files.base, located)
-    if teacher is None and located.revision is not None and is_folder(stated.name):
-        raise UsageError(
-            f"The module `{module}` comes from the Hub and says that it belongs to `{stated.name}`, a folder here.",
-            do="Say with `--from` which base model it belongs to.",
-        )
-    named = teacher or _pinned(stated)
-    if not named:
-        raise UsageError(f"The module `{module}` does not say which base model it belongs to.", do="Say so with `--from`.")
-    try:
-        from_base = locate_base(named, memory=store.hashes)
-    except UsageError as error:
-        if teacher:
-            raise
-        raise UsageError(
-            f"The module `{module}` belongs to `{named}`, which is no folder here and could not be had from the Hub.",
-            do="Say where that base model is with `--from`.",
-        ) from error
+    from_base = locate_own_base(module, located, files, given=teacher, flag="--from", memory=store.hashes)
     to_base, table = _read_student(from_base, to, layers)
     return Pair(
         located=located,
@@ -106,6 +90,45 @@ def read_pair(module: str, *, to: str, teacher: str | None, layers: str, registr
         student=to_base,
         layers=table,
     )
+
+
+def locate_own_base(
+    module: str, located: LocatedModule, files: ModuleFiles, *, given: str | None, flag: str, memory: Path
+) -> LocatedBase:
+    """Find the base model that a module belongs to.
+
+    Args:
+        module: What the user typed for the module.
+        located: Where it is.
+        files: Its files.
+        given: The base model, where the module does not say or says wrong.
+        flag: The flag that gives it, for messages.
+        memory: Where hashes of files are remembered.
+
+    Returns:
+        The base model.
+
+    Raises:
+        ModxferError: nobody says which it is, or it is not to be had.
+    """
+    stated = files.base if given is not None else _stated_base(files.base, located, flag=flag)
+    if given is None and located.revision is not None and is_folder(stated.name):
+        raise UsageError(
+            f"The module `{module}` comes from the Hub and says that it belongs to `{stated.name}`, a folder here.",
+            do=f"Say with `{flag}` which base model it belongs to.",
+        )
+    named = given or _pinned(stated)
+    if not named:
+        raise UsageError(f"The module `{module}` does not say which base model it belongs to.", do=f"Say so with `{flag}`.")
+    try:
+        return locate_base(named, memory=memory)
+    except UsageError as error:
+        if given:
+            raise
+        raise UsageError(
+            f"The module `{module}` belongs to `{named}`, which is no folder here and could not be had from the Hub.",
+            do=f"Say where that base model is with `{flag}`.",
+        ) from error
 
 
 def search_whole(teacher: str, *, to: str, layers: str) -> Search:
@@ -134,7 +157,7 @@ def _read_student(teacher: LocatedBase, to: str, layers: str) -> tuple[LocatedBa
     return student, layer_map(layers, teacher=teacher.architecture.depths, student=student.architecture.depths)
 
 
-def _stated_base(base: BaseReference, located: LocatedModule) -> BaseReference:
+def _stated_base(base: BaseReference, located: LocatedModule, *, flag: str) -> BaseReference:
     """Say which base model a module belongs to: what its entry says, where it has one that its config does not contradict."""
     if located.base is None:
         return base
@@ -146,7 +169,7 @@ def _stated_base(base: BaseReference, located: LocatedModule) -> BaseReference:
         raise EntryError(
             f"The entry `{located.registered}` says that the module belongs to `{name}{at}`, and the module's own config says "
             f"`{f'{base.name}@{base.revision}' if is_same else base.name}`.",
-            do="Say with `--from` which it is, and tell the registry's maintainers.",
+            do=f"Say with `{flag}` which it is, and tell the registry's maintainers.",
         )
     return replace(base, name=name, revision=revision or base.revision)
 

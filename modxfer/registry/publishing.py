@@ -2,23 +2,25 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from modxfer.alignments.alignment_map import AlignmentMap
 from modxfer.alignments.files import RECORD as MAP_RECORD
-from modxfer.alignments.files import TENSORS, hash_file, read_alignment
+from modxfer.alignments.files import TENSORS, read_alignment
 from modxfer.converters.formats import inspect_files
 from modxfer.converters.formats.files import read_card
 from modxfer.converters.formats.needed import CARD, MODULE_FILES
 from modxfer.errors import UsageError
+from modxfer.registry.card_text import mapping
+from modxfer.registry.card_training import training_of
 from modxfer.registry.cards import alignment_card, module_card
 from modxfer.registry.hub.commits import DEFAULT_BRANCH, Commit, Content, Destination, commit, plan_commit
 from modxfer.registry.hub.failures import page
 from modxfer.registry.licences import check_licence, choose_licence, one_licence
 from modxfer.registry.occupied import ALIGNMENT_MAP, MODULE, check_free, look_at, replaced_card, revealed_origin
-from modxfer.registry.own_cards import amend, card_path, read_card_text
+from modxfer.registry.own_cards import FORMER_CARD, amend, card_path, is_own_card, read_card_text
 from modxfer.registry.pairs import MAP_TAG, pair_tag
 from modxfer.registry.transfers import TRANSFER, as_text, read_transfer
 from modxfer.secrets import redact
@@ -37,7 +39,7 @@ class Parcel:
         card: The card, as it will be there.
         licence: Its licence, as the Hub writes it.
         left_out: Files of the folder that are not pushed.
-        origin: What the record says of the teacher module; empty for an alignment map.
+        origins: What the record says of the teacher module, and of the one that a training began with.
         warnings: What a user should know before it is public.
     """
 
@@ -46,7 +48,7 @@ class Parcel:
     card: str
     licence: str
     left_out: tuple[str, ...]
-    origin: Mapping[str, Any] = field(default_factory=dict)
+    origins: tuple[Mapping[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -110,7 +112,7 @@ def push_folder(folder: Path, destination: Destination, *, licence: str | None =
     """Push a module or an alignment map to the Hub, in one commit.
 
     Args:
-        folder: What `convert` or `align compute` wrote.
+        folder: What `convert`, `train` or `align compute` wrote.
         destination: Where to, and how.
         licence: Its licence; None for the teacher module's.
         dry_run: Do everything but change the Hub.
@@ -129,7 +131,8 @@ def push_folder(folder: Path, destination: Destination, *, licence: str | None =
     if there is not None:
         check_free(there, kind=parcel.kind, private=destination.private)
         parcel = replace(parcel, warnings=(*parcel.warnings, *replaced_card(there, kind=parcel.kind, card=parcel.card)))
-    parcel = replace(parcel, warnings=(*parcel.warnings, *revealed_origin(parcel.origin, destination, there)))
+    revealed = (warning for origin in parcel.origins for warning in revealed_origin(origin, destination, there))
+    parcel = replace(parcel, warnings=tuple(dict.fromkeys([*parcel.warnings, *revealed])))
     send = plan_commit if dry_run else commit
     return Pushed(parcel=parcel, commit=send(parcel.files, destination, owned=_OWNED), is_done=not dry_run)
 
@@ -138,7 +141,7 @@ def pack(folder: Path, *, name: str, licence: str | None, branch: str | None = N
     """Verify a folder, choose its licence and write its card.
 
     Args:
-        folder: What `convert` or `align compute` wrote.
+        folder: What `convert`, `train` or `align compute` wrote.
         name: The Hub id that it goes to, for the card.
         licence: Its licence; None for the teacher module's.
         branch: The branch that it goes to, for the card; None for the main one.
@@ -155,10 +158,10 @@ def pack(folder: Path, *, name: str, licence: str | None, branch: str | None = N
         _refuse_tokens(parcel.files)
         return parcel
     if not folder.is_dir():
-        raise UsageError(f"`{folder}` is no folder.", do="Name the folder that `modxfer convert` or `align compute` wrote.")
+        raise UsageError(f"`{folder}` is no folder.", do="Name one that `modxfer convert`, `train` or `align compute` wrote.")
     raise UsageError(
         f"`{folder}` holds neither `{TRANSFER}` nor `{MAP_RECORD}`, so there is nothing to verify it against.",
-        do="Name a folder that `modxfer convert` or `align compute` wrote; other folders go with `hf upload`.",
+        do="Name a folder that `modxfer convert`, `train` or `align compute` wrote; other folders go with `hf upload`.",
     )
 
 
@@ -166,8 +169,14 @@ def _pack_module(folder: Path, *, name: str, licence: str | None, branch: str | 
     record = read_transfer(folder)
     inspect_files(folder)
     own_card = _own_card(folder, record)
+    stated = licence or _licence_in(own_card, folder)
+    if stated is None and training_of(record) and not _initial(record):
+        raise UsageError(
+            f"No licence was stated for the module, which was trained from scratch on `{record['student'].get('name')}`.",
+            do="Read the licences of the base model and of the data, and state one for the module with `--license`.",
+        )
     chosen = choose_licence(
-        stated=licence or _licence_in(own_card, folder),
+        stated=stated,
         module=record.get("licence"),
         teacher=record["teacher"].get("licence"),
         student=record["student"].get("licence"),
@@ -178,7 +187,8 @@ def _pack_module(folder: Path, *, name: str, licence: str | None, branch: str | 
         else amend(own_card, licence=chosen)
     )
     hashes = {**record["files"], CARD: hashlib.sha256(card.encode()).hexdigest()}
-    pushed = as_text({**record, "licence": chosen, "files": hashes})
+    said = {key: value for key, value in record.items() if key != FORMER_CARD}
+    pushed = as_text({**said, "licence": chosen, "files": hashes})
     weights: dict[str, Content] = {path: folder / path for path in record["files"] if path != CARD}
     files = {**weights, CARD: card.encode(), TRANSFER: pushed.encode()}
     return Parcel(
@@ -187,9 +197,13 @@ def _pack_module(folder: Path, *, name: str, licence: str | None, branch: str | 
         card=card,
         licence=chosen,
         left_out=_left_out(folder, files),
-        origin=record["module"],
+        origins=tuple(origin for origin in (record["module"], _initial(record)) if origin),
         warnings=_base_warnings(student=record["student"]),
     )
+
+
+def _initial(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return mapping(training_of(record).get("init_module"))
 
 
 def _pack_map(folder: Path, *, name: str, licence: str | None, branch: str | None) -> Parcel:
@@ -223,7 +237,7 @@ def _pack_map(folder: Path, *, name: str, licence: str | None, branch: str | Non
 def _own_card(folder: Path, record: Mapping[str, Any]) -> str | None:
     """Give the card that a user wrote or changed; None if it is the one that `convert` wrote, or there is none."""
     path = card_path(folder)
-    if path is None or hash_file(path) == record["files"].get(CARD):
+    if path is None or not is_own_card(path, record):
         return None
     return read_card_text(path)
 

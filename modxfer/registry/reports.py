@@ -1,7 +1,7 @@
 """What `inspect` says of a module or a base model."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class ModuleReport:
         tensors: The tensors' headers.
         parameters: Number of parameters.
         size_bytes: Size of all tensors.
+        training: How it was trained, as modxfer's record beside it says; empty if it was not, or there is none.
+        results: What this record says was measured, one row a measurement.
     """
 
     folder: Path
@@ -82,6 +84,8 @@ class ModuleReport:
     tensors: tuple[TensorHeader, ...]
     parameters: int
     size_bytes: int
+    training: Mapping[str, Any] = field(default_factory=dict)
+    results: tuple[Mapping[str, Any], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Give it as plain values.

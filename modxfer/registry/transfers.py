@@ -1,4 +1,4 @@
-"""The record of a transfer, `transfer.json`: what a converted module was made from, and hashes of what lies beside it."""
+"""The record of a module, `transfer.json`: what it was made from, how it was trained, and hashes of what lies beside it."""
 
 import hashlib
 import json
@@ -14,16 +14,27 @@ from modxfer.architectures import Architecture
 from modxfer.converters.convert import Conversion
 from modxfer.converters.formats import inspect_files, read_module, write_module
 from modxfer.converters.formats.files import read_json
-from modxfer.converters.formats.needed import CARD
+from modxfer.converters.formats.needed import CARD, TRANSFER
 from modxfer.converters.module import Module
 from modxfer.errors import FormatError
 from modxfer.paths import staged_folder
 from modxfer.registry.cards import module_card
+from modxfer.registry.head_names import head_names
 from modxfer.registry.locate import LocatedBase
 from modxfer.registry.lookup import FoundAlignment
 from modxfer.registry.pair import Pair
 
-TRANSFER = "transfer.json"
+__all__ = [
+    "FORMAT_VERSION",
+    "TRANSFER",
+    "as_text",
+    "base_record",
+    "read_transfer",
+    "seal",
+    "transfer_record",
+    "write_transferred",
+]
+
 FORMAT_VERSION = 1
 
 
@@ -57,8 +68,8 @@ def transfer_record(
             "teacher_format": files.format,
             "files": {name: hash_file(files.folder / name) for name in files.weight_files},
         },
-        "teacher": _base_record(pair.teacher),
-        "student": _base_record(pair.student),
+        "teacher": base_record(pair.teacher),
+        "student": base_record(pair.student),
         "layers": {"mode": layers.mode, "map": layers.as_lists()},
         "alignment": {
             "source": "identity" if found.alignment is None else "map",
@@ -67,7 +78,7 @@ def transfer_record(
             "scores": _scores(found.alignment),
         },
         "tensors": {"converted": conversion.tensors, "bytes": arrived.num_bytes()},
-        "head": _head(arrived),
+        "head": _head(arrived, names=head_names(files)),
         "dropped": [*dropped, *conversion.dropped],
         "approximated": list(conversion.approximated),
         "warnings": list(dict.fromkeys(warnings)),
@@ -96,9 +107,23 @@ def write_transferred(module: Module, record: Mapping[str, Any], student: Archit
     with staged_folder(target, force=force) as staging:
         write_module(module, student, staging)
         read_module(inspect_files(staging), student)
-        (staging / CARD).write_text(module_card(record), encoding="utf-8")
-        files = {path.name: hash_file(path) for path in sorted(staging.iterdir())}
-        (staging / TRANSFER).write_text(as_text({**record, "files": files}), encoding="utf-8")
+        seal(staging, record)
+
+
+def seal(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a card and the record beside a module's files; the record has hashes of all of them.
+
+    Args:
+        folder: A folder that nobody sees yet, with the module's files and nothing else.
+        record: What is to be said of the module.
+
+    Returns:
+        What the record's file holds, but for the hash of itself.
+    """
+    (folder / CARD).write_text(module_card(record), encoding="utf-8")
+    sealed = {**record, "files": {path.name: hash_file(path) for path in sorted(folder.iterdir())}}
+    (folder / TRANSFER).write_text(as_text(sealed), encoding="utf-8")
+    return sealed
 
 
 def as_text(record: Mapping[str, Any]) -> str:
@@ -115,7 +140,7 @@ def as_text(record: Mapping[str, Any]) -> str:
 
 
 def read_transfer(folder: Path) -> dict[str, Any]:
-    """Read the record of a converted module, and hold the module's files against it.
+    """Read the record of a module that modxfer made, and hold the module's files against it.
 
     Args:
         folder: The module's folder.
@@ -133,7 +158,7 @@ def read_transfer(folder: Path) -> dict[str, Any]:
     if found != FORMAT_VERSION:
         raise FormatError(
             f"`{path}` has format version {found}, and this modxfer reads version {FORMAT_VERSION}.",
-            do="Convert the module again, or install the modxfer that wrote it.",
+            do="Make the module again, or install the modxfer that wrote it.",
         )
     parts = [record.get(part) for part in ("module", "teacher", "student", "layers", "alignment", "versions")]
     if not isinstance(files, Mapping) or not files or not all(isinstance(part, Mapping) for part in parts):
@@ -163,23 +188,33 @@ def _hash(folder: Path, name: str) -> str | None:
     return hash_file(path) if is_here else None
 
 
-def _base_record(base: LocatedBase) -> dict[str, Any]:
+def base_record(base: LocatedBase) -> dict[str, Any]:
+    """Write down a base model.
+
+    Args:
+        base: The base model.
+
+    Returns:
+        Name, revision, fingerprint (None without weights), family and licence.
+    """
     if base.has_weights:
         return {**asdict(base.record), "licence": base.licence}
     return {
         "name": base.name,
         "revision": base.revision,
         "fingerprint": None,
-        "model_type": base.architecture.model_type,
+        "model_type": base.model_type,
         "licence": base.licence,
     }
 
 
-def _head(module: Module) -> dict[str, Any] | None:
+def _head(module: Module, *, names: tuple[str, ...] | None) -> dict[str, Any] | None:
+    """Say what a head is for; the names of its labels only if there are as many as rows."""
     if module.head is None:
         return None
     labels = next((len(piece.parts["weight"]) for place, piece in module.pieces.items() if place.name == "head.output"), None)
-    return {"task": module.head.task, "labels": labels}
+    known = {"names": list(names)} if names is not None and len(names) == labels else {}
+    return {"task": module.head.task, "labels": labels, **known}
 
 
 def _scores(alignment: AlignmentMap | None) -> dict[str, float]:

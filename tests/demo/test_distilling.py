@@ -8,10 +8,10 @@ import pytest
 import torch
 import transformers
 
-from modxfer.demo.distilling import Lesson, distil, prepare_lessons, start_projection
+from modxfer.demo.descending import Schedule
+from modxfer.demo.distilling import Lesson, distil, pick_blocks, prepare_lessons, start_projection
 from modxfer.demo.settings import Narrow
-from modxfer.demo.students import Cut, keep_all_units, make_student, shuffle_units
-from modxfer.training.fine_tuning import Schedule
+from modxfer.demo.students import Cut, keep_all_units, make_student, shuffle_units, start_student
 from tests.demo.tiny import tiny_teacher, tiny_tokenizer
 
 LAYERS = (0, 2, 4)
@@ -78,3 +78,40 @@ def test_start_projection_puts_units_in_their_places() -> None:
     projected = start_projection(cut, 12)(values)
     assert torch.equal(projected[cut.hidden], values)
     assert projected.sum() == values.sum()
+
+
+def test_distil_teaches_a_student_with_weights_of_its_own(lessons: list[Lesson]) -> None:
+    """A student of other sizes that starts at random predicts more of the teacher's states; its embeddings learn too."""
+    schedule = Schedule(steps=80, batch_size=2, learning_rate=5e-3)
+    blocks = pick_blocks(lessons, LAYERS, layers=(0, 2))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        student: Any = start_student(tiny_teacher().config, layers=2, narrow=Narrow(hidden=8, heads=2, ffn=14))
+        before = copy.deepcopy(student)
+        distil(student, blocks, cut=None, schedule=schedule, seed=0, progress=lambda done, total: None)
+
+    assert _residual(student, lessons) < 0.7 * _residual(before, lessons)
+    words, words_before = (m.embeddings.word_embeddings.weight for m in (student, before))
+    assert not torch.equal(words, words_before)
+    assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+def _residual(student: transformers.BertModel, lessons: list[Lesson]) -> float:
+    """Part of the teacher's final states that the best linear map of the student's does not give."""
+    with torch.no_grad():
+        own = torch.cat([student(x.ids, attention_mask=x.mask).last_hidden_state[x.mask.bool()] for x in lessons])
+    wanted = torch.cat([lesson.states[-1].float() for lesson in lessons])
+    wanted = wanted - wanted.mean(dim=0)
+    own = own - own.mean(dim=0)
+    found = own @ torch.linalg.lstsq(own, wanted, driver="gelsd").solution
+    return float((wanted - found).square().sum() / wanted.square().sum())
+
+
+def test_pick_blocks_takes_the_states_at_the_ends_of_fewer_blocks(lessons: list[Lesson]) -> None:
+    """Lessons for the blocks from 0, 2 and 4 hold those for the blocks from 0 and 4, whose ends are layers 3 and 5."""
+    picked = pick_blocks(lessons, LAYERS, layers=(0, 4))
+    wanted = prepare_lessons(tiny_teacher(), TEXTS, tiny_tokenizer(WORDS), layers=(0, 4), batch_size=2, max_tokens=8)
+    for found, own in zip(picked, wanted, strict=True):
+        assert torch.equal(found.ids, own.ids)
+        assert len(found.states) == len(own.states) == 3
+        assert all(torch.equal(a, b) for a, b in zip(found.states, own.states, strict=True))

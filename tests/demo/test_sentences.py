@@ -1,9 +1,15 @@
 """The synthetic data set."""
 
+from pathlib import Path
+
+from seqeval.metrics.sequence_labeling import get_entities
+
 from modxfer.demo.sentences import CLOSED_WORDS, KINDS, make_data
 from modxfer.demo.words import OPEN_WORDS
-from modxfer.training.metrics import find_spans
-from modxfer.training.tagging import OUTSIDE, tag_names
+from modxfer.training.data.choice import DataChoice
+from modxfer.training.data.reading import read_task_data
+from modxfer.training.tallies import OUTSIDE
+from modxfer.training.tasks import TASKS
 
 
 def test_make_data_is_deterministic() -> None:
@@ -27,9 +33,9 @@ def test_make_data_tags_are_valid() -> None:
     for part in (data.train, data.test):
         for sentence in part:
             for previous, tag in zip((OUTSIDE, *sentence.tags), sentence.tags, strict=False):
-                assert tag in tag_names(KINDS)
+                assert tag == OUTSIDE or (tag[:2] in ("B-", "I-") and tag[2:] in KINDS)
                 assert not tag.startswith("I-") or previous[2:] == tag[2:]
-        kinds = {kind for sentence in part for _, _, kind in find_spans(sentence.tags)}
+        kinds = {kind for sentence in part for kind, _, _ in get_entities(list(sentence.tags))}
         assert kinds == set(KINDS)
 
 
@@ -51,8 +57,7 @@ def test_make_data_holds_names_out() -> None:
 def test_make_data_holds_phrases_out() -> None:
     """The phrases that tell a person from a firm from a place are others in the test sentences."""
     data = make_data(train=1200, test=250, seed=0)
-    train = " | ".join(sentence.text for sentence in data.train)
-    test = " | ".join(sentence.text for sentence in data.test)
+    train, test = (" | ".join(" ".join(row.words) for row in part) for part in (data.train, data.test))
     phrases = [*OPEN_WORDS["person_does"], *OPEN_WORDS["firm_does"], *OPEN_WORDS["place_does"]]
     assert not [phrase for phrase in phrases if phrase in train and phrase in test]
     assert [phrase for phrase in phrases if phrase in test]
@@ -63,8 +68,20 @@ def test_make_data_names_are_ambiguous() -> None:
     data = make_data(train=1200, test=1, seed=0)
     kinds: dict[str, set[str]] = {}
     for sentence in data.train:
-        for start, stop, kind in find_spans(sentence.tags):
-            if stop - start == 1:
-                kinds.setdefault(sentence.words[start], set()).add(kind)
+        for kind, first, last in get_entities(list(sentence.tags)):
+            if first == last:
+                kinds.setdefault(sentence.words[first], set()).add(kind)
     surnames = [word for word in kinds if word in OPEN_WORDS["surname"]]
     assert len([word for word in surnames if kinds[word] == set(KINDS)]) > 0.8 * len(surnames)
+
+
+def test_write_makes_files_that_can_be_trained_on(tmp_path: Path) -> None:
+    """The folder reads back as the same sentences, one part to train on and one to test on; texts are those to train on."""
+    data = make_data(train=30, test=12, seed=3)
+    data.write(tmp_path / "data")
+    splits = read_task_data(TASKS["ner"], DataChoice(data=str(tmp_path / "data"), holdout=0.1)).splits
+    assert tuple(splits["test"].rows) == data.test
+    read = {row for name in ("train", "validation") for row in splits[name].rows}
+    assert read == set(data.train)
+    assert data.texts == [" ".join(row.words) for row in data.train]
+    assert b"\r" not in (tmp_path / "data" / "train.conll").read_bytes()

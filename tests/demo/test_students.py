@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from modxfer.demo.settings import Narrow
-from modxfer.demo.students import keep_all_units, make_student, shuffle_units
+from modxfer.demo.students import keep_all_units, make_student, shuffle_units, start_student
 from tests.demo.tiny import tiny_teacher
 
 LAYERS = (0, 2, 4)
@@ -94,3 +94,21 @@ def test_shuffle_units_refuses_heads_of_another_width() -> None:
     """The student's heads are as wide as the teacher's."""
     with pytest.raises(ValueError, match="2 heads of 4 units do not make 9 units"):
         shuffle_units(tiny_teacher().config, layers=LAYERS, narrow=Narrow(hidden=9, heads=2, ffn=14), seed=0)
+
+
+def test_start_student_has_the_teachers_vocabulary_and_nothing_else_of_it() -> None:
+    """Sizes are those asked for; other seeds give other weights; the teacher's config stays as it was."""
+    config = tiny_teacher().config
+    before = config.to_dict()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        student: Any = start_student(config, layers=4, narrow=NARROW)
+        torch.manual_seed(1)
+        other: Any = start_student(config, layers=4, narrow=NARROW)
+
+    assert student.embeddings.word_embeddings.weight.shape == (60, 8)
+    assert len(student.encoder.layer) == 4
+    assert student.encoder.layer[0].attention.self.attention_head_size == 4
+    assert student.encoder.layer[0].intermediate.dense.weight.shape == (14, 8)
+    assert not torch.equal(student.embeddings.word_embeddings.weight, other.embeddings.word_embeddings.weight)
+    assert config.to_dict() == before

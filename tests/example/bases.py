@@ -8,12 +8,11 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
+from modxfer.demo.descending import Schedule, descend, draw_batches, pad
 from modxfer.demo.distilling import distil, prepare_lessons
 from modxfer.demo.settings import Narrow
 from modxfer.demo.students import make_student, shuffle_units
 from modxfer.demo.words import OPEN_WORDS
-from modxfer.training.fine_tuning import Schedule, collate, descend, draw_batches
-from modxfer.training.tagging import Example
 from tests.example.served import FILES, SEED, STUDENT, TEACHER
 
 CARD = """---
@@ -67,15 +66,17 @@ def _train_teacher(texts: Sequence[str], tokenizer: Any) -> transformers.BertMod
     )
     model = transformers.BertForMaskedLM(config)
     rows = tokenizer(list(texts), truncation=True, max_length=64)["input_ids"]
-    examples = [Example(ids=tuple(row), labels=tuple(row)) for row in rows]
-    batches, rng = draw_batches(len(examples), 64, seed=SEED), np.random.default_rng(SEED)
+    batches, rng = draw_batches(len(rows), 64, seed=SEED), np.random.default_rng(SEED)
 
     def loss() -> torch.Tensor:
-        batch = collate([examples[index] for index in next(batches)], pad_id=0)
-        hidden = torch.from_numpy(rng.random(batch["input_ids"].shape) < 0.2) & (batch["input_ids"] > 3)
-        batch["labels"] = torch.where(hidden, batch["input_ids"], -100)
-        batch["input_ids"] = torch.where(hidden, 4, batch["input_ids"])
-        value: torch.Tensor = model(**batch).loss
+        ids = torch.from_numpy(pad([rows[index] for index in next(batches)], 0))
+        hidden = torch.from_numpy(rng.random(ids.shape) < 0.2) & (ids > 3)
+        outputs = model(
+            input_ids=torch.where(hidden, 4, ids),
+            attention_mask=(ids > 0).long(),
+            labels=torch.where(hidden, ids, -100),
+        )
+        value: torch.Tensor = outputs.loss
         return value
 
     model.train()

@@ -1,5 +1,6 @@
 """No text from outside can break out of its place on a card, and a reader still sees what it says."""
 
+import ast
 import importlib
 import itertools
 import os
@@ -116,6 +117,54 @@ def check_harmless(card: str, plain: str) -> None:
     folder = re.compile(r'"\./[\w.-]+"', re.ASCII)  # a plain name of a folder is shown as it is
     assert [folder.sub("", block) for block in python_blocks(card)] == [folder.sub("", block) for block in python_blocks(plain)]
     assert str(ModelCard(card)) == card
+
+
+def trained_record_of(texts: list[str], *, format: str, is_transfer: bool) -> dict[str, Any]:
+    """Put texts wherever a record of a training has one, too."""
+    take = itertools.cycle(texts)
+
+    def text() -> str:
+        return "x" + next(take)
+
+    record = record_of(texts, format=format)
+    data = {
+        "type": text(),
+        "name": text(),
+        "config": text(),
+        "split": text(),
+        "revision": text(),
+        "part": text(),
+        "rows": text(),
+    }
+    files = {"name": text(), "sha256": text(), "rows": 3}
+    training = {
+        "task": text(),
+        "init_module": {"name": text(), "revision": text(), "entry": text()},
+        "options": {text(): text()},
+        "settings": {key: text() for key in ("learning_rate", "schedule", "warmup", "batch_size", "seed", "max_tokens")},
+        "data": {"train": data, "validation": files},
+        "labels": [text(), next(take)],
+        "languages": [text()],
+        "fit": {key: text() for key in ("steps", "best_step", "best_value", "metric", "curve", "precision", "device")},
+        "versions": {text(): text()},
+    }
+    measured = {**record["results"][0], "dataset": data, "interval": [text(), 1], "examples": text(), "stage": text()}
+    head = {"task": "TOKEN_CLS", "labels": 2, "names": [text(), "y" + text()]}
+    changes = {"training": training, "results": [*record["results"], measured], "head": head}
+    return record | changes | ({} if is_transfer else {"teacher": {}})
+
+
+@settings(max_examples=75)
+@given(st.lists(hostile, min_size=1, max_size=12), st.sampled_from(["peft", "adapters"]), st.booleans())
+def test_no_text_in_a_record_breaks_out_of_a_trained_modules_card(texts: list[str], format: str, is_transfer: bool) -> None:
+    """As in those of modules that were only moved; a snippet has labels only if all are plain words."""
+    labels = re.compile(r"^labels = \[.*\]\n|, id2label=dict\(enumerate\(labels\)\)", re.MULTILINE)
+    plain, card = (
+        labels.sub("", module_card(trained_record_of(each, format=format, is_transfer=is_transfer))) for each in (["y"], texts)
+    )
+    check_harmless(card, plain)
+    for block in python_blocks(card):
+        ast.parse(block)
 
 
 @settings(max_examples=150)

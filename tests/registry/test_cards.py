@@ -31,7 +31,7 @@ RESULT = {
     "task": "token-classification",
     "dataset": {"name": "CoNLL 2003", "type": "eriktks/conll2003", "config": "en", "split": "test", "revision": D},
     "metric": "f1",
-    "value": 0.8312345678901234,
+    "value": 83.12345678901234,
     "seed": 1,
     "ran": "modxfer 0.2 on 3,453 sentences",
 }
@@ -105,9 +105,9 @@ def test_module_metadata_is_what_the_hub_understands() -> None:
 
 
 def test_results_become_a_model_index() -> None:
-    """Results come back as `EvalResult`s with the very same values, in order."""
-    second = {**RESULT, "metric": "accuracy", "value": 0.5, "seed": None}
-    other = {"task": "text-classification", "dataset": {"name": "IMDB", "type": "imdb"}, "metric": "f1", "value": 1}
+    """Results come back as `EvalResult`s in order; what is a percentage here is a fraction on the Hub."""
+    second = {**RESULT, "metric": "accuracy", "value": 50.0, "seed": None}
+    other = {"task": "text-classification", "dataset": {"name": "IMDB", "type": "imdb"}, "metric": "perplexity", "value": 1}
     data: Any = ModelCard(module_card(full_record(results=[RESULT, second, other]), repository="me/mine")).data
     assert data.model_name == "me/mine"
     dataset: Any = {
@@ -121,12 +121,18 @@ def test_results_become_a_model_index() -> None:
         EvalResult(
             task_type="token-classification",
             metric_type="f1",
-            metric_value=0.8312345678901234,
+            metric_value=0.83123457,
             metric_name="f1, seed 1",
             **dataset,
         ),
         EvalResult(task_type="token-classification", metric_type="accuracy", metric_value=0.5, **dataset),
-        EvalResult(task_type="text-classification", dataset_type="imdb", dataset_name="IMDB", metric_type="f1", metric_value=1),
+        EvalResult(
+            task_type="text-classification",
+            dataset_type="imdb",
+            dataset_name="IMDB",
+            metric_type="perplexity",
+            metric_value=1,
+        ),
     ]
 
 
@@ -146,7 +152,7 @@ def test_results_that_the_hub_cannot_hold_are_left_out_of_the_head(change: dict[
     """A result without a number, a task or a data set by its id is no model-index; the body still shows it."""
     card = module_card(full_record(results=[{**RESULT, **change}]))
     assert "model-index" not in head_of(card)
-    assert "| Task | Data set | Metric |" in card
+    assert "| Task | Data set | Split | Metric |" in card
 
 
 def test_module_card_of_adapters_has_the_tags_that_its_library_looks_for() -> None:
@@ -232,11 +238,40 @@ def test_module_card_credits_the_teachers_card_by_link() -> None:
 def test_module_card_says_what_was_measured() -> None:
     """Results are a table with data set, seed and who measured; without any the card says so plainly."""
     row = (
-        "| token-classification | `CoNLL 2003`, `en`, `test`, `" + D + "` | f1 | 0.8312 | 1 | modxfer 0.2 on 3,453 sentences |"
+        "| token-classification | `eriktks/conll2003`, `CoNLL 2003`, `en` at `" + D[:12] + "` | `test` | f1 | 83.12 % | 1 "
+        "| modxfer 0.2 on 3,453 sentences |"
     )
     assert row in module_card(full_record())
     assert "Nothing was measured on a task" in module_card(record())
     assert "Nothing was measured on a task" not in module_card(full_record())
+
+
+@pytest.mark.parametrize("part", ["training", "settings", "data", "fit", "labels", "init_module", "options", "versions"])
+@pytest.mark.parametrize("value", [None, 3, "x", [], {}, [[1], None], {"train": 3, "name": None}])
+def test_a_training_of_another_shape_still_gives_a_card(part: str, value: Any) -> None:
+    """What is missing or of another type is shown as nothing."""
+    training = {"task": "ner", "data": {"train": {"type": "a/b"}}, "fit": {"steps": 3}}
+    changed = value if part == "training" else {**training, part: value}
+    card = module_card(full_record(training=changed))
+    assert ModelCard(card).data.to_dict()["tags"][0] == "modxfer"
+
+
+def test_columns_that_say_nothing_are_left_out() -> None:
+    """A module that was only moved was measured at one time."""
+    card = module_card(full_record())
+    assert "| Task | Data set | Split | Metric | Value | Seed | Measured by |" in card
+
+
+def test_snippet_names_the_labels() -> None:
+    """Where there are as many as rows, and all are plain; a name with a quote could end the text that it is in."""
+    names = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
+    (source,) = python_blocks(module_card(full_record(head={"task": "TOKEN_CLS", "labels": 7, "names": names})))
+    assert 'labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]\n' in source
+    assert "num_labels=7, id2label=dict(enumerate(labels)))" in source
+    for odd in (names[:-1], [*names[:-1], 'x"]; import os'], [*names[:-1], 3], "O"):
+        (source,) = python_blocks(module_card(full_record(head={"task": "TOKEN_CLS", "labels": 7, "names": odd})))
+        assert "labels = " not in source
+        assert "num_labels=7)" in source
 
 
 def test_module_card_of_a_stated_identity() -> None:

@@ -14,7 +14,8 @@ _TAG = re.compile(r"O|[BIESLU]-\S+")
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _EMPTY_NODE = re.compile(r"\d+\.\d+")
 
-_Line = tuple[int, list[str]]
+Line = tuple[int, list[str]]
+"""Number of a line, from 1, and its fields."""
 
 
 def read_conll(path: Path) -> Iterator[str]:
@@ -34,15 +35,22 @@ def read_conll(path: Path) -> Iterator[str]:
     Raises:
         CorpusError: the file cannot be read or is not text, or a line has an index and no token.
     """
-    indexed = _has_index(path)
-    for sentence in _read_sentences(read_lines(path)):
+    indexed = has_index(path)
+    for sentence in read_sentences(read_lines(path)):
         tokens = list(_pick_indexed(sentence, path)) if indexed else [fields[0] for _, fields in sentence]
         yield from split_long(" ".join(tokens))
 
 
-def _read_sentences(lines: Iterator[str]) -> Iterator[list[_Line]]:
-    """Group numbered lines, split into fields, into sentences."""
-    sentence: list[_Line] = []
+def read_sentences(lines: Iterator[str]) -> Iterator[list[Line]]:
+    """Group numbered lines, split into fields, into sentences.
+
+    Args:
+        lines: The lines of a file, from its first.
+
+    Yields:
+        The lines of a sentence; of one with more than 4,096 tokens, a part.
+    """
+    sentence: list[Line] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("-DOCSTART-") or len(sentence) >= _MOST_TOKENS:
             if sentence:
@@ -54,6 +62,18 @@ def _read_sentences(lines: Iterator[str]) -> Iterator[list[_Line]]:
         yield sentence
 
 
+def is_word(fields: list[str]) -> bool:
+    """Tell a word from the other lines of CoNLL-U: ranges of several words, and nodes that no word stands for.
+
+    Args:
+        fields: A line whose first column is an index.
+
+    Returns:
+        Whether it is a word.
+    """
+    return not (_RANGE.fullmatch(fields[0]) or _EMPTY_NODE.fullmatch(fields[0]))
+
+
 def _is_comment(line: str, *, first: bool) -> bool:
     """Tell a comment from the token `#`: comments stand before a sentence, and are no token with a tag."""
     if not (first and line.startswith("#")) or "\t" in line:
@@ -62,9 +82,19 @@ def _is_comment(line: str, *, first: bool) -> bool:
     return not (fields[0] == "#" and len(fields) > 1 and _TAG.fullmatch(fields[-1]))
 
 
-def _has_index(path: Path) -> bool:
-    """Tell whether the first column counts the tokens of every sentence, from 0 or from 1."""
-    sentences = list(_read_sentences(islice(read_lines(path), _SAMPLE_LINES)))
+def has_index(path: Path) -> bool:
+    """Tell whether the first column counts the tokens of every sentence, from 0 or from 1.
+
+    Args:
+        path: A UTF-8 file.
+
+    Returns:
+        Whether it does, as far as the first 2,000 lines show.
+
+    Raises:
+        CorpusError: the file cannot be read or is not text.
+    """
+    sentences = list(read_sentences(islice(read_lines(path), _SAMPLE_LINES)))
     return bool(sentences) and all(_counts_up([fields[0] for _, fields in sentence]) for sentence in sentences)
 
 
@@ -76,7 +106,7 @@ def _counts_up(column: list[str]) -> bool:
     return indices == [str(first + position) for position in range(len(indices))]
 
 
-def _pick_indexed(sentence: list[_Line], path: Path) -> Iterator[str]:
+def _pick_indexed(sentence: list[Line], path: Path) -> Iterator[str]:
     """Yield the tokens of a sentence whose first column is an index."""
     covered = -1
     for number, fields in sentence:

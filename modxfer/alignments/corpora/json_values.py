@@ -27,7 +27,7 @@ def read_json(path: Path, column: str | None) -> Iterator[str]:
     Raises:
         CorpusError: the file cannot be read, is not JSON, holds other values, or the column cannot be chosen.
     """
-    values = _read_values(path)
+    values = (value for _, value in read_values(path))
     first = next(values, None)
     if first is None:
         return
@@ -56,8 +56,18 @@ def _require_objects(first: object, values: Iterator[object], path: Path) -> Ite
         number, value = number + 1, next(values, None)
 
 
-def _read_values(path: Path) -> Iterator[object]:
-    """Yield the objects and strings of a JSON array, or of a file of JSON lines."""
+def read_values(path: Path) -> Iterator[tuple[int, object]]:
+    """Stream the objects and strings of a JSON array, or of a file of JSON lines.
+
+    Args:
+        path: A UTF-8 file.
+
+    Yields:
+        The line that a value begins in, from 1, and the value.
+
+    Raises:
+        CorpusError: the file cannot be read, is not JSON, or holds other values.
+    """
     source = _Source(path)
     is_array = source.peek(_BLANK) == "["
     if is_array:
@@ -71,7 +81,7 @@ def _read_values(path: Path) -> Iterator[object]:
             return
         if character not in '{"':
             raise source.fail(f"a value starts with `{character}`, and objects or strings are needed")
-        yield source.take()
+        yield source.line, source.take()
     if is_array:
         raise source.fail("the file ends inside its array")
 
@@ -84,7 +94,7 @@ class _Source:
         self._chunks = read_chunks(path)
         self._text = ""
         self._at = 0
-        self._line = 1
+        self.line = 1
         self._decoder = json.JSONDecoder()
 
     def peek(self, blank: re.Pattern[str]) -> str:
@@ -99,7 +109,7 @@ class _Source:
 
     def advance(self, characters: int) -> None:
         """Go forward, counting lines."""
-        self._line += self._text.count("\n", self._at, self._at + characters)
+        self.line += self._text.count("\n", self._at, self._at + characters)
         self._at += characters
 
     def take(self) -> object:
@@ -122,7 +132,7 @@ class _Source:
     def fail(self, what: str) -> CorpusError:
         """Make the error that says where the reading stands."""
         return CorpusError(
-            f"The corpus `{self._path}` is not a JSON array or JSON lines: line {self._line}, {what}.",
+            f"The corpus `{self._path}` is not a JSON array or JSON lines: line {self.line}, {what}.",
             do="Correct the file, or give another with `--corpus`.",
         )
 

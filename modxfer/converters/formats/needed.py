@@ -8,6 +8,9 @@ from modxfer.converters.formats.adapter_heads import HEAD_CONFIG_FILE
 from modxfer.converters.formats.inspection import WEIGHT_FILES
 
 CARD = "README.md"
+TRANSFER = "transfer.json"
+"""modxfer's own record beside a module; no library reads it."""
+
 MODULE_FILES = (CONFIG_FILE, HEAD_CONFIG_FILE, *(name for names in WEIGHT_FILES.values() for name in names))
 """Every name that a module's files can have, but for the card."""
 

@@ -26,6 +26,7 @@ from modxfer.registry.adding.choice import (
 from modxfer.registry.adding.lineage import find_lineage
 from modxfer.registry.adding.values import texts
 from modxfer.registry.card_text import mapping
+from modxfer.registry.card_training import is_transfer
 from modxfer.registry.cards import PIPELINES
 from modxfer.registry.checks.online_modules import roles_of
 from modxfer.registry.entries.fields import shown
@@ -38,7 +39,6 @@ from modxfer.registry.transfers import TRANSFER
 
 _CONFIG = "adapter_config.json"
 _TASKS = PIPELINES | {
-    "CAUSAL_LM": "text-generation",
     "SEQ_2_SEQ_LM": "text2text-generation",
     "FEATURE_EXTRACTION": "feature-extraction",
 }
@@ -151,7 +151,10 @@ def _fetch(repository: Repository, *, branch: str) -> _Files:
     card, notes = read_card_in(*dict.fromkeys((folder / own, folder)))
     return _Files(
         source=HubSource(
-            repository=repository.name, revision=repository.commit, branch=branch, files=pin_files(repository, needed)
+            repository=repository.name,
+            revision=repository.commit,
+            branch=branch,
+            files=pin_files(repository, (*needed, *records[:1])),
         ),
         module=inspect_files(
             folder, elsewhere={PurePosixPath(path).name: remote_headers(repository, path) for path in weights}
@@ -211,7 +214,9 @@ def _method(report: ModuleReport) -> Method:
 
 
 def _lineage(files: _Files, choice: EntryChoice, registry: Registry) -> Lineage | None:
-    return find_lineage(files.transfer, registry) if files.transfer and choice.has_lineage else None
+    """A module that was trained from scratch, or never moved, has a record and no lineage."""
+    was_moved = bool(files.transfer) and is_transfer(files.transfer)
+    return find_lineage(files.transfer, registry) if was_moved and choice.has_lineage else None
 
 
 def _known_tags(report: ModuleReport, base: Base, task: str | None, languages: tuple[str, ...]) -> set[str]:

@@ -290,30 +290,37 @@ def open_repository(reference: str, *, kind: Kind = "model", from_cache: bool = 
         return cached
 
 
-def resolve_dataset(name: str) -> str:
-    """Find the commit that a data set's default branch is at.
+def resolve_dataset(name: str, revision: str | None = None) -> str:
+    """Find the commit that a branch or a tag of a data set is at.
 
     Args:
         name: Its id.
+        revision: Branch, tag or commit; None for the default branch.
 
     Returns:
         Commit hash. If the Hub cannot be reached, or is not to be asked, the last one that was seen.
 
     Raises:
-        UsageError: there is no such data set.
+        UsageError: there is no such data set or revision.
         HubError: the Hub refuses, or cannot be reached and no commit was seen earlier.
     """
-    note = _pointer(_called(name, "dataset"), None)
+    note = _pointer(_called(name, "dataset"), revision)
     seen = _last_commit(note)
+    if seen is not None and seen == revision:
+        return seen
     try:
-        commit = str(call(lambda: api().dataset_info(name), name=name, optional=seen is not None).sha)
+        answer = call(
+            lambda: api().dataset_info(name, revision=revision), name=name, revision=revision, optional=seen is not None
+        )
     except ModxferError as error:
         if seen is None or not is_unreachable(error):
             raise
         if not is_offline(error.__cause__ or error):
             say_once(f"The Hub could not be reached; the data set `{name}` is taken at commit {seen[:12]}, as last seen.")
         return seen
-    _remember(note, {"name": name, "commit": commit})
+    commit = str(answer.sha)
+    for place in {note, _pointer(_called(name, "dataset"), commit)}:
+        _remember(place, {"name": name, "commit": commit})
     return commit
 
 

@@ -1,0 +1,1 @@
+"""Training a module with its library's own trainer, and predicting with it."""

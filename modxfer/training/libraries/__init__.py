@@ -1,0 +1,1 @@
+"""The two libraries that train modules, behind one shape."""
