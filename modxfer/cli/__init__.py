@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modxfer.cli import align, convert, demo, env, inspect, options, pull, push, registry
+from modxfer.cli import align, convert, demo, env, evaluate, experiment, inspect, options, pull, push, registry, train
 from modxfer.cli.errors import INTERRUPTED, USAGE_ERROR, explain_usage
 from modxfer.cli.output import Output
 
@@ -23,11 +23,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("convert", epilog=options.HOW_TO, short_help="Move a module to another base model.")(convert.convert)
+app.command("evaluate", epilog=evaluate.HOW_TO, short_help="Measure a module on a task's data.")(evaluate.evaluate)
 app.add_typer(align.app, name="align")
+app.command("train", epilog=train.HOW_TO, short_help="Train a module, new or transferred, and measure it.")(train.train)
 app.command("inspect", short_help="Say what a module or a base model is.")(inspect.inspect)
 app.command("pull", short_help="Fetch a module or an alignment map from the Hub.")(pull.pull)
 app.command("push", short_help="Publish a module or an alignment map on the Hub.")(push.push)
 app.add_typer(registry.app, name="registry")
+app.add_typer(experiment.app, name="experiment")
 app.command("demo", short_help="Show the whole job on a real base model.")(demo.demo)
 app.command("env", short_help="Say what modxfer runs on.")(env.env)
 
