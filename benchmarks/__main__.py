@@ -1,4 +1,4 @@
-"""`make bench`: measure the budgets of start-up, conversion, alignment and registry, print them, write them into README.md.
+"""`make bench`: measure the budgets of start-up, conversion, alignment, training and registry, print them, write README.md.
 
 python -m benchmarks [--no-write]
 """
@@ -16,7 +16,9 @@ from benchmarks.alignment import compare_with_forward_passes, compare_with_loops
 from benchmarks.measure import compare, python, run
 from benchmarks.registry import measure_build, measure_check, measure_first_search, measure_search, write_registry
 from benchmarks.subjects import Subjects, make_subjects
+from benchmarks.training import compare_with_plain_trainer, devices
 from modxfer.registry.entries.folder import Registry
+from modxfer.training.libraries.context import has_adapters
 
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- begin: python -m benchmarks -->", "<!-- end -->"
@@ -56,6 +58,7 @@ def measure(scratch: Path) -> Iterator[Row]:
     subjects = make_subjects(scratch)
     yield from _measure_conversion(subjects, scratch)
     yield from _measure_alignment(subjects)
+    yield from _measure_training(subjects)
 
 
 def _measure_start_up() -> Iterator[Row]:
@@ -112,6 +115,21 @@ def _measure_alignment(subjects: Subjects) -> Iterator[Row]:
         f"1/{loops / ours:.0f}",
         "-",
     )
+
+
+def _measure_training(subjects: Subjects) -> Iterator[Row]:
+    trainers = {"lora": "transformers.Trainer"}
+    if has_adapters():
+        trainers["bottleneck"] = "adapters.AdapterTrainer"
+    for device in devices():
+        for method, trainer in trainers.items():
+            found = compare_with_plain_trainer(subjects.student, method=method, device=device)
+            yield (
+                f"training of a {method} on three layers of MiniLM ({device}), against `{trainer}`",
+                f"{found.ours:.0f} examples/s against {found.theirs:.0f}",
+                f"{found.ratio:.2f} ({found.lowest:.2f} to {found.highest:.2f})",
+                "at least 0.95",
+            )
 
 
 def _measure_registry(scratch: Path) -> Iterator[Row]:
