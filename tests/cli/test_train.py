@@ -59,6 +59,7 @@ def test_train_refuses_options_of_a_conversion_that_is_not_made(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_train_reports_from_one_of_several_processes(ground: Path, tmp_path: Path) -> None:
     """Only the main process has a record to report; the others end well too, and print nothing."""
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "modxfer"]

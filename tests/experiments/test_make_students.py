@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 
@@ -30,6 +31,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_make_students_writes_two_students_and_the_teacher(tmp_path: Path) -> None:
     """All three load with the teacher's vocabulary, in their sizes; the matching one has its words, the other one its own."""
     text = tmp_path / "two.conllu"

@@ -16,6 +16,9 @@ from modxfer.training.tasks import Task
 
 _MOST_LISTED = 10
 
+_FEW = 0.05
+"""Part of the rows that may be training rows too without a word."""
+
 
 def read_task_data(task: Task, choice: DataChoice) -> TaskData:
     """Read the splits that a training uses.
@@ -51,7 +54,8 @@ def read_task_data(task: Task, choice: DataChoice) -> TaskData:
     _check_training(splits["train"], task=task)
     labels = tuple(dict.fromkeys(label for split in splits.values() for label in split.labels))
     warnings = [warning for split in splits.values() for warning in split.warnings]
-    return TaskData(task=task, labels=labels, splits=splits, warnings=(*dict.fromkeys(warnings), *_unseen(splits)))
+    warnings = [*dict.fromkeys(warnings), *_unseen(splits), *_seen(splits)]
+    return TaskData(task=task, labels=labels, splits=splits, warnings=tuple(warnings))
 
 
 def read_split(
@@ -215,3 +219,14 @@ def _unseen(splits: Mapping[str, Split]) -> list[str]:
             more = f" and {len(new) - _MOST_LISTED} more" if len(new) > _MOST_LISTED else ""
             warnings.append(f"{rows} of {len(split.rows)} {name} rows have labels that no training row has: {listed}{more}.")
     return warnings
+
+
+def _seen(splits: Mapping[str, Split]) -> list[str]:
+    """Tell of rows that are measured and were trained on; a few are alike in any large data set."""
+    trained = set(splits["train"].rows)
+    counts = {name: sum(row in trained for row in split.rows) for name, split in splits.items() if name != "train"}
+    return [
+        f"{count} of {len(splits[name].rows)} {name} rows are training rows too: scores on them say little about new text."
+        for name, count in counts.items()
+        if count > _FEW * len(splits[name].rows)
+    ]

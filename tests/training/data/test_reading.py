@@ -69,7 +69,7 @@ def test_read_task_data_puts_labels_that_are_only_measured_last(tmp_path: Path) 
     other = _table(tmp_path / "b.tsv", 6, labels="cab")
     data = read_task_data(ANY, DataChoice(data=str(train), validation=str(train), test=str(other)))
     assert data.labels == ("b", "c", "a")
-    assert data.warnings == ("2 of 6 test rows have labels that no training row has: `a`.",)
+    assert data.warnings[0] == "2 of 6 test rows have labels that no training row has: `a`."
     assert [split.labels for split in data.splits.values()] == [("b", "c"), ("b", "c"), ("a", "b", "c")]
 
 
@@ -170,3 +170,15 @@ def test_data_choice_refuses_numbers_out_of_range(changes: dict[str, float], mes
     """A part is between 0 and 1, and a limit leaves rows."""
     with pytest.raises(UsageError, match=message):
         DataChoice(data="x", **changes)  # type: ignore[arg-type] # of several types
+
+
+def test_read_task_data_tells_of_rows_that_were_trained_on(tmp_path: Path) -> None:
+    """A test split that is the training file is told; a single row that occurs twice is not."""
+    path, other = _table(tmp_path / "a.tsv", 40), tmp_path / "b.tsv"
+    other.write_text("text\tlabel\nt0\ta\n" + "".join(f"n{number}\tb\n" for number in range(39)))
+
+    same = read_task_data(ANY, DataChoice(data=str(path), test=str(path), holdout=0.2))
+    new = read_task_data(ANY, DataChoice(data=str(path), test=str(other), holdout=0.2))
+
+    assert same.warnings == ("32 of 40 test rows are training rows too: scores on them say little about new text.",)
+    assert not new.warnings
