@@ -249,6 +249,8 @@ def train(
             f"`--init {request.init}` and `--init-from {init_from}` were both given.",
             do="Give `--init` for a module of this base model, or `--init-from` for one of another.",
         )
+    if request.output is not None:
+        check_free(request.output, force=force)  # before an alignment is computed, which can take minutes
     with tempfile.TemporaryDirectory(prefix="modxfer-init-") as folder:
         converted = convert(
             init_from,

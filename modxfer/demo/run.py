@@ -30,7 +30,7 @@ NO_ADAPTERS = (
     "Install it with `pip install 'modxfer[adapters]'`."
 )
 
-_SHARES = {"teacher": 0.5, "teach": 23.0, "lessons": 6.0, "distil": 18.0, "convert": 14.0, "fine-tune": 11.0}
+_SHARES = {"teacher": 0.5, "teach": 32.0, "lessons": 7.0, "distil": 19.0, "convert": 11.0, "fine-tune": 19.0}
 """Seconds that a phase takes, about, on two cores."""
 
 

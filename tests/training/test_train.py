@@ -246,3 +246,13 @@ def test_train_module_refuses_contradictions_with_the_module_it_begins_with(
         train_module(replace(request, options={"rank": 4}))
     with pytest.raises(OutputError, match="exists"):
         train_module(replace(request, output=trained.output))
+
+
+def test_train_looks_at_the_output_before_it_converts(ground: Path, trained: Trained, tmp_path: Path) -> None:
+    """An output that exists is told before the module to begin with is even looked for."""
+    request = request_for(ground, output=trained.output)
+
+    with pytest.raises(OutputError, match="exists"):
+        api.train(request, init_from=str(tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match="`--init m` and `--init-from n` were both given"):
+        api.train(replace(request, init="m"), init_from="n")
