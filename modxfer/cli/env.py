@@ -7,7 +7,7 @@ from modxfer.cli.errors import reporting
 
 PACKAGES = (
     "torch", "transformers", "peft", "adapters", "huggingface-hub", "safetensors", "tokenizers", "numpy", "scipy",
-    "datasets", "pyarrow", "matplotlib", "typer", "rich",
+    "datasets", "accelerate", "seqeval", "pyarrow", "matplotlib", "typer", "rich",
 )  # fmt: skip
 
 
