@@ -18,6 +18,7 @@ from modxfer.experiments.cells import Cell
 from modxfer.experiments.results import ResultRow, shown_layers
 from modxfer.registry.pairs import slug
 from modxfer.secrets import redact
+from modxfer.training.tally import finite
 from modxfer.training.tasks import find_task
 
 TEACHERS, MODULES, WORK = "teachers", "modules", "work"
@@ -264,7 +265,7 @@ def _trained_row(row: ResultRow, trained: Any) -> ResultRow:
     row = replace(
         row,
         steps=fit.steps,
-        validation=_finite(fit.best_value),
+        validation=finite(fit.best_value),
         curve=tuple((step, value) for step, value in fit.curve if math.isfinite(value)),
         versions={**_versions(), "device": fit.device, "precision": fit.precision},
     )
@@ -277,7 +278,7 @@ def _trained_row(row: ResultRow, trained: Any) -> ResultRow:
 
 
 def _measured_row(row: ResultRow, test: Any, zero_shot: float | None) -> ResultRow:
-    value = _finite(test.metrics[row.metric])
+    value = finite(test.metrics[row.metric])
     if value is None:
         raise TrainingError(
             f"The {row.metric} on the test split is {test.metrics[row.metric]}.", do="Train with a lower learning rate."
@@ -286,15 +287,11 @@ def _measured_row(row: ResultRow, test: Any, zero_shot: float | None) -> ResultR
     return replace(
         row,
         value=value,
-        zero_shot=None if zero_shot is None else _finite(zero_shot),
+        zero_shot=None if zero_shot is None else finite(zero_shot),
         interval=None if interval is None else (float(interval.low), float(interval.high)),
         metrics={name: float(found) for name, found in test.metrics.items() if math.isfinite(found)},
         test=test.data.as_json(),
     )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _versions() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Measuring a model on data: metrics with intervals, by label, by language and by source, and how fast it went."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -18,7 +17,7 @@ from modxfer.training.limits import DEFAULT_MAX_TOKENS
 from modxfer.training.settings import TrainingSettings
 from modxfer.training.significance import Interval, bootstrap
 from modxfer.training.tallies import tally
-from modxfer.training.tally import Tally
+from modxfer.training.tally import Tally, finite
 from modxfer.training.tasks import Task
 
 DRAWS = 1000
@@ -88,8 +87,8 @@ class Scores:
             Plain values; None for what is no finite number.
         """
         return {
-            "metrics": {name: _finite(value) for name, value in self.metrics.items()},
-            "intervals": {name: [_finite(end) for end in interval.as_json()] for name, interval in self.intervals.items()},
+            "metrics": {name: finite(value) for name, value in self.metrics.items()},
+            "intervals": {name: [finite(end) for end in interval.as_json()] for name, interval in self.intervals.items()},
             "examples": self.examples,
         }
 
@@ -281,8 +280,3 @@ def _speed(outputs: Outputs, settings: TrainingSettings) -> Speed:
         device=device,
         precision=choose_precision(settings.precision, device),
     )
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity, which a perplexity can be."""
-    return value if math.isfinite(value) else None

@@ -1,7 +1,6 @@
 """What is written down of a training, and writing what was trained: module, card and record in one step."""
 
 import hashlib
-import math
 import os
 import re
 from collections import Counter
@@ -33,6 +32,7 @@ from modxfer.training.libraries.context import trainable_parts
 from modxfer.training.libraries.library import Library
 from modxfer.training.settings import TrainingSettings
 from modxfer.training.settings import as_json as settings_as_json
+from modxfer.training.tally import finite
 from modxfer.training.tasks import Task
 
 __all__ = ["FitFacts", "add_results", "trained_record", "write_trained"]
@@ -165,9 +165,9 @@ def trained_record(
             "languages": list(dict.fromkeys(languages)),
             "fit": {
                 **{key: getattr(fit, key) for key in _FIT},
-                "best_value": _finite(fit.best_value),
+                "best_value": finite(fit.best_value),
                 "metric": task.metric,
-                "curve": [[step, _finite(value)] for step, value in fit.curve],
+                "curve": [[step, finite(value)] for step, value in fit.curve],
             },
             "versions": _versions(format),
         },
@@ -248,11 +248,6 @@ def _initial_module(initial: LocatedModule | None, files: ModuleFiles | None) ->
     if initial is None or files is None:
         return None
     return {"name": initial.name, "revision": initial.revision, "entry": initial.registered, "files": _hashes(files)}
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity, which a perplexity can be before training."""
-    return value if math.isfinite(value) else None
 
 
 def _hashes(files: ModuleFiles) -> dict[str, str]:

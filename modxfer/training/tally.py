@@ -1,5 +1,6 @@
 """Metrics as functions of sums: what each example adds, so that scores, intervals and tests all come from the same counts."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -47,3 +48,15 @@ class Tally:
             Their tally; `units` stays that of all.
         """
         return replace(self, counts=self.counts[rows])
+
+
+def finite(value: float) -> float | None:
+    """Give a value as JSON can hold it, which has no infinity; a perplexity can be that.
+
+    Args:
+        value: What a metric gave.
+
+    Returns:
+        The value; None for what is no finite number.
+    """
+    return float(value) if math.isfinite(value) else None

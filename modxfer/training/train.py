@@ -134,6 +134,7 @@ class Preparation:
         request: What the user said.
         task: The task.
         base: The base model.
+        method: The method of the module.
         library: What trains modules of this method.
         beginning: The module to begin with; None for a new one.
         data: The data.
@@ -147,6 +148,7 @@ class Preparation:
     request: TrainRequest
     task: Task
     base: LocatedBase
+    method: str
     library: Library
     beginning: Beginning | None
     data: TaskData
@@ -155,11 +157,6 @@ class Preparation:
     settings: TrainingSettings
     output: Path
     warnings: tuple[str, ...]
-
-    @property
-    def method(self) -> str:
-        """The method of the module."""
-        return self.beginning.files.method if self.beginning else self.request.method or DEFAULT_METHOD
 
     def asked(self) -> dict[str, Any]:
         """Give all that decides the result, as plain values."""
@@ -227,8 +224,8 @@ def _prepare(request: TrainRequest, *, force: bool) -> Preparation:
     check_reporting(request.settings.report_to)
     base = locate_base(request.model, memory=Store(home()).hashes)
     beginning = _begin(request, base)
-    library = library_of(beginning.files) if beginning else library_for_method(request.method or DEFAULT_METHOD)
     method = beginning.files.method if beginning else request.method or DEFAULT_METHOD
+    library = library_of(beginning.files) if beginning else library_for_method(method)
     output = request.output or Path(f"{slug(base.name)}-{task.name}-{method}")
     check_free(output, force=force)
     data = request.data if isinstance(request.data, TaskData) else read_task_data(task, request.data)
@@ -240,6 +237,7 @@ def _prepare(request: TrainRequest, *, force: bool) -> Preparation:
         request=request,
         task=task,
         base=base,
+        method=method,
         library=library,
         beginning=beginning,
         data=data,
