@@ -90,7 +90,7 @@ class Plan:
     def units(self, role: str, side: str, layer: int | None) -> np.ndarray:
         """Give the teacher unit of each student unit at a role's input or output."""
         if layer is None:
-            embeds = role == "embeddings_norm" or (role, side) == ("embeddings_project", "input")
+            embeds = role in ("embeddings", "embeddings_norm") or (role, side) == ("embeddings_project", "input")
             return self.embedding if embeds else self.hidden
         plan = self.layers[layer]
         table = {
@@ -162,6 +162,8 @@ def make_student(folder: Path, teacher: Path, plan: Plan, *, vocab: int = 300) -
         if key.startswith("embeddings.") and key.endswith("_embeddings.weight")
     }
     for stack, layer, role, row in own.roles():
+        if role == "embeddings":  # there already
+            continue
         path = own.role_path(stack, layer, role)
         original = structure.role_path(stack, None if layer is None else plan.layers[layer].teacher, role)
         writes = plan.units(role, "output", layer)

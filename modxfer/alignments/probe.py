@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modxfer.alignments.tokens import Matches, TokenSpans, encode_spans, require_fast
-from modxfer.architectures import Architecture, Side, Site
+from modxfer.architectures import FINAL, Architecture, Side, Site
 from modxfer.errors import AlignmentError, ArchitectureError, UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ class Probe:
         self._model = _load_model(folder, self._name).to(device)
         self._max_tokens = min(MAX_TEXT_TOKENS, self._tokenizer.model_max_length, _positions(self._model.config))
         self._seen: dict[Site, torch.Tensor] = {}
-        self._handles = [self._hook(site, architecture.path(site)) for site in sorted(self._sites, key=str)]
+        self._handles = [
+            self._hook(site, architecture.path(site), _rows(architecture, site)) for site in sorted(self._sites, key=str)
+        ]
 
     def __enter__(self) -> "Probe":
         return self
@@ -124,23 +126,33 @@ class Probe:
         seen, self._seen = self._seen, {}
         return seen
 
-    def _hook(self, site: Site, path: str) -> Any:
+    def _hook(self, site: Site, path: str, rows: "torch.Tensor | None") -> Any:
         try:
             module = self._model.get_submodule(path)
         except AttributeError as error:
             raise ArchitectureError(
                 f"`{self._name}` has no submodule `{path}`, where its family has `{site.point}`.",
-                do="Correct the family's row in modxfer/architectures/families.py.",
+                do="Correct the family's row in modxfer/architectures/families.",
             ) from error
 
+        rows = rows if site.point.side is Side.OUTPUT else None
+
         def take(activation: "torch.Tensor") -> None:
-            self._seen[site] = activation
+            self._seen[site] = activation if rows is None else activation[..., rows.to(activation.device)]
             if len(self._seen) == len(self._sites):
                 raise _AllSeen
 
         if site.point.side is Side.INPUT:
             return module.register_forward_pre_hook(lambda _, inputs: take(inputs[0]))
         return module.register_forward_hook(lambda _, __, output: take(output))
+
+
+def _rows(architecture: Architecture, site: Site) -> "torch.Tensor | None":
+    """Which units of a fused submodule's output are a site's; None for all."""
+    import torch
+
+    rows = None if site.point == FINAL else architecture.rows(site.stack, site.point.role)
+    return None if rows is None else torch.from_numpy(rows)
 
 
 def choose_device(name: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from modxfer.alignments.aligners import Use
 from modxfer.alignments.alignment_map import ARRAYS, AlignmentMap, SiteMap, SitePair
 from modxfer.alignments.layer_maps import LayerMap
-from modxfer.architectures import FINAL, RESIDUAL, Architecture, Point, Route, Side, Site, Submodule
+from modxfer.architectures import FINAL, RESIDUAL, VOCABULARY, Architecture, Point, Route, Side, Site, Submodule
 from modxfer.errors import AlignmentError
 
 
@@ -79,6 +79,7 @@ class AlignmentRequest:
     def whole(cls, layers: LayerMap, *, teacher: Architecture, student: Architecture) -> "AlignmentRequest":
         """Request what any module on the teacher may need: one map for all modules that go from one base model to another.
 
+        All but modules on token ids (a LoRA on the embeddings): these need the vocabularies too, and so a map of their own.
         Not for the aligner `paper`, whose map is of one module: there, what is written depends on what is read.
 
         Args:
@@ -139,11 +140,18 @@ def _common(teacher: Architecture, student: Architecture, *, in_layers: bool) ->
     theirs, ours = (
         {role: row for _, layer, role, row in base.roles() if (layer is not None) is in_layers} for base in (teacher, student)
     )
-    return {role: row for role, row in theirs.items() if role in ours}
+    return {role: row for role, row in theirs.items() if role in ours and not row.outside_base}
 
 
 def _role_uses(role: str, row: Submodule) -> Iterator[RouteUse]:
-    """What can be done at a submodule: a LoRA beside it, or another one in its place; a normalisation is only replaced."""
+    """What can be done at a submodule: a LoRA beside it, or another one in its place; a normalisation is only replaced.
+
+    Embeddings are written by prompts; what reads token ids, or writes them, needs the vocabularies, and a map of its own.
+    """
+    if VOCABULARY in (row.reads, row.writes):
+        output = Point(role, Side.OUTPUT)
+        yield RouteUse(route=Route(reads=output, writes=output), reads=False, writes=True, updates=False)
+        return
     route = Route(reads=Point(role, Side.INPUT), writes=Point(role, Side.OUTPUT))
     is_matrix = not row.elementwise
     yield RouteUse(route=route, reads=is_matrix, writes=True, updates=is_matrix)

@@ -1,19 +1,22 @@
 """What base models look like: families as data, and the structure of one base model from its config alone."""
 
 from modxfer.architectures.architecture import Architecture, architecture_from_config, read_config
-from modxfer.architectures.families import FAMILIES, RESIDUAL, Family, Kind, Stack, Submodule
+from modxfer.architectures.families import FAMILIES
 from modxfer.architectures.sites import FINAL, Direction, Point, Route, Side, Site
+from modxfer.architectures.structure import RESIDUAL, VOCABULARY, Family, Kind, Rows, Stack, Submodule
 
 __all__ = [
     "FAMILIES",
     "FINAL",
     "RESIDUAL",
+    "VOCABULARY",
     "Architecture",
     "Direction",
     "Family",
     "Kind",
     "Point",
     "Route",
+    "Rows",
     "Side",
     "Site",
     "Stack",

@@ -39,7 +39,7 @@ def combine(
     total = sum(weight for weight, _ in pieces)
     weights = [weight / total for weight, _ in pieces]
     members = [piece for _, piece in pieces]
-    if whole_updates and members[0].method is LORA:
+    if whole_updates and members[0].method is LORA and all(member.parts.keys() == members[0].parts.keys() for member in members):
         piece, lost = _average_updates(members, weights)
         approximated[f"{place}: mean of {len(members)} updates cut to rank {_rank(piece)}, {lost:.1%} of its size lost"] = None
         return piece
@@ -60,12 +60,15 @@ def _carry_scaling(piece: Piece, like: Piece) -> dict[str, Array]:
     """Express a piece with another's scaling, putting the difference into the part that writes."""
     parts = dict(piece.parts)
     if piece.scaling is not None and like.scaling is not None and piece.scaling.factor != like.scaling.factor:
-        parts["up"] = parts["up"].astype(np.float64) * (piece.scaling.factor / like.scaling.factor)
+        for part in piece.method.added & parts.keys():
+            parts[part] = parts[part].astype(np.float64) * (piece.scaling.factor / like.scaling.factor)
     return parts
 
 
 def _average_updates(pieces: Sequence[Piece], weights: Sequence[float]) -> tuple[Piece, float]:
     """Best approximation, in the Frobenius norm, of the mean update at the largest rank among the pieces.
+
+    What a piece has beside its two factors is averaged part by part.
 
     Eckart-Young on a product of thin factors: the mean is [up_1 ... up_k] [w_1 down_1; ...; w_k down_k], so the singular values
     are those of a matrix of the summed ranks, found by two QR decompositions.
@@ -83,7 +86,11 @@ def _average_updates(pieces: Sequence[Piece], weights: Sequence[float]) -> tuple
     root = np.sqrt(values[:rank])
     up = up_basis @ (left[:, :rank] * root)
     down = (root[:, None] * right[:rank]) @ down_basis.T
-    return replace(widest, parts={"down": _pad(down, rank, axis=0), "up": _pad(up, rank, axis=1)}), lost
+    others = {
+        part: np.average([parts[part].astype(np.float64) for parts in carried], axis=0, weights=weights)
+        for part in widest.parts.keys() - {"down", "up"}
+    }
+    return replace(widest, parts={"down": _pad(down, rank, axis=0), "up": _pad(up, rank, axis=1), **others}), lost
 
 
 def _pad(tensor: np.ndarray, rank: int, *, axis: int) -> np.ndarray:

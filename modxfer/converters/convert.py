@@ -95,7 +95,7 @@ def convert_module(
     notes = _Notes()
     mover = _Mover(teacher=teacher, student=student, alignment=alignment, notes=notes)
     pieces = dict(_convert_layers(module, layers, mover))
-    if not pieces:
+    if not pieces and all(not place.is_outside or place.is_head for place in module.pieces):
         raise ConversionError(
             f"The layer map `{layers.mode}` feeds the student from teacher layers that have no piece of this module; it has "
             f"pieces in {', '.join(f'{stack} {layer}' for stack, layer in module.layers())}.",
@@ -209,6 +209,18 @@ class _Mover:
         _check_map(site_map, pair, widths)
         return site_map
 
+    def _check_served(self, axis: Axis, site_map: SiteMap, place: Place, part: str) -> None:
+        """Refuse to leave out what nothing could stand for."""
+        if site_map.assignment is None or not np.isnan(axis.unserved):
+            return
+        unserved = int(np.sum(site_map.assignment == UNASSIGNED))
+        if unserved:
+            raise ConversionError(
+                f"`{place}` `{part}` needs something for every unit or token that it {axis.direction}, and "
+                f"{unserved} of the student's {len(site_map.assignment)} have none in the teacher.",
+                do="Leave that piece out of the module, or choose a student whose units or tokens the teacher has.",
+            )
+
     def _move_tensor(
         self,
         tensor: Array,
@@ -225,6 +237,11 @@ class _Mover:
             site_map = maps[axis.direction]
             if site_map.form == "identity":
                 continue
+            self._check_served(axis, site_map, place, part)
+            if axis.stands_for:
+                self.notes.approximated[
+                    f"{place.name}: `{part}` stands for {axis.stands_for}, and is right as far as the student's are the same"
+                ] = None
             with_constant = not axis.gain and piece.method.offsets.get(part) not in piece.parts
             moved = _along(moved, index, axis, site_map, with_constant=with_constant)
             if axis.gain and site_map.form == "matrix":
@@ -295,9 +312,8 @@ def _keep_update_size(parts: dict[str, Array], piece: Piece, maps: Mapping[Direc
     if min(teacher, student, writing.teacher_size, writing.student_size) <= 0:
         return
     factor = (teacher / writing.teacher_size) / (student / writing.student_size)
-    for part, axes in piece.method.parts.items():
-        if part in parts and any(axis is not None and axis.direction is Direction.WRITES and not axis.gain for axis in axes):
-            parts[part] = parts[part].astype(np.float64) * factor
+    for part in piece.method.added & parts.keys():
+        parts[part] = parts[part].astype(np.float64) * factor
 
 
 def _update_size(down: Array, up: Array, covariance: np.ndarray | None) -> float:
@@ -308,10 +324,9 @@ def _update_size(down: Array, up: Array, covariance: np.ndarray | None) -> float
 
 def _student_has(place: Place, student: Architecture, notes: _Notes) -> bool:
     """Whether the student has the submodule of a piece outside the layers; a head sits in any base model."""
-    role = place.name.removesuffix(".base")
-    if place.is_head or role in student.family.modules:
+    if place.is_head or place.role in student.family.modules:
         return True
-    notes.dropped[f"{role}: {student.model_type} has no such submodule"] = None
+    notes.dropped[f"{place.role}: {student.model_type} has no such submodule"] = None
     return False
 
 

@@ -22,7 +22,8 @@ class Place:
     Attributes:
         stack: The stack of layers; empty outside the layers.
         layer: Index of the layer; -1 outside the layers.
-        name: A role of the family, "attention" or "ffn" for a bottleneck, "head.dense" or "head.output" for the head.
+        name: A role of the family, "attention" or "ffn" for a bottleneck, "head.dense" or "head.output" for the head; behind a
+            dot what else is there at a role ("query.base" for its own weights, "key.prefix").
     """
 
     stack: str
@@ -36,6 +37,11 @@ class Place:
     def is_outside(self) -> bool:
         """Whether the place is outside the layers."""
         return self.layer < 0
+
+    @property
+    def role(self) -> str:
+        """The role, without what stands behind the dot."""
+        return self.name.partition(".")[0]
 
     @property
     def is_head(self) -> bool:

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 
 from modxfer.alignments.files import hash_file
 from modxfer.converters.formats import inspect_files, read_module
-from modxfer.converters.formats.adapter_configs import CONFIG_FILE
-from modxfer.converters.formats.adapter_heads import HEAD_CONFIG_FILE
+from modxfer.converters.formats.adapters.configs import CONFIG_FILE
+from modxfer.converters.formats.adapters.heads import HEAD_CONFIG_FILE
 from modxfer.converters.formats.checks import listing
 from modxfer.converters.formats.files import read_json, read_tensors, write_json
 from modxfer.converters.formats.needed import MODULE_FILES, TRANSFER

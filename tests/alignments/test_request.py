@@ -14,11 +14,11 @@ from modxfer.alignments.compute import compute_alignment
 from modxfer.alignments.corpus import open_corpus
 from modxfer.alignments.files import read_alignment, write_alignment
 from modxfer.alignments.request import AlignmentRequest, PairUse, covers, missing
-from modxfer.architectures import Architecture, Route
+from modxfer.architectures import Architecture, Point, Route, Side
 from modxfer.converters.convert import Conversion, convert_module, request_for
-from modxfer.converters.formats.adapters import bottleneck_route
+from modxfer.converters.formats.adapters.reading import bottleneck_route
 from modxfer.converters.formats.heads import HEAD_ROUTE, head_method, head_place
-from modxfer.converters.methods import BOTTLENECK, LINEAR, LORA, METHODS, NORM, Method, route_of_role
+from modxfer.converters.methods import BOTTLENECK, IA3, LINEAR, LORA, METHODS, NORM, PREFIX, PROMPT, Method, route_of_role
 from modxfer.converters.module import Module, Piece, Place, Scaling
 from modxfer.errors import ModxferError
 from tests.builders import FAMILIES, tiny_architecture, tiny_config, transplant
@@ -46,7 +46,7 @@ def every_role(base: Architecture, method: Method, *parts: str, elementwise: boo
     pieces = {
         Place(stack, -1 if layer is None else layer, f"{role}{end}"): blank(method, route_of_role(role), *parts)
         for stack, layer, role, row in base.roles()
-        if row.elementwise is elementwise
+        if row.elementwise is elementwise and role != "embeddings"  # which reads token ids
     }
     return filled(base, pieces)
 
@@ -69,6 +69,19 @@ def head(base: Architecture) -> Module:
     return filled(base, {**query, **{head_place(part): blank(head_method(part), HEAD_ROUTE) for part in ("dense", "output")}})
 
 
+def prompt(base: Architecture) -> Module:
+    """Put a prompt before the layers."""
+    at = Point("embeddings", Side.OUTPUT)
+    return filled(base, {Place("", -1, "embeddings.prompt"): blank(PROMPT, Route(reads=at, writes=at))})
+
+
+def prefixes(base: Architecture) -> Module:
+    """Put a prefix before the keys and the values of every layer."""
+    layers = range(base.depths["encoder"])
+    places = [Place("encoder", layer, f"{role}.prefix") for layer in layers for role in ("key", "value")]
+    return filled(base, {place: blank(PREFIX, route_of_role(place.role)) for place in places})
+
+
 OPTIONS = [
     dict(zip(("is_parallel", "original_ln_before", "original_ln_after"), values, strict=True))
     for values in product((False, True), repeat=3)
@@ -79,6 +92,9 @@ KINDS: Mapping[str, Callable[[Architecture], Module]] = {
     "biases": lambda base: every_role(base, LINEAR, "bias", end=".base"),
     "norms": lambda base: every_role(base, NORM, elementwise=True, end=".base"),
     "head": head,
+    "gains": lambda base: every_role(base, IA3),
+    "prompt": prompt,
+    "prefixes": prefixes,
     "bottleneck, all parts": bottlenecks,
     **{
         f"bottleneck, {' '.join(name for name, is_on in options.items() if is_on) or 'plain'}": bottlenecks_with(options)

@@ -142,7 +142,7 @@ def test_convert_refuses_an_unknown_family(world: World, call: Callable[..., Res
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "config.json").write_text('{"model_type": "acme", "hidden_size": 12}')
     done = call("convert", world.module, "--to", tmp_path / "odd")
-    refuse(done, 1, "`acme`", "hidden_size=12", "modxfer/architectures/families.py")
+    refuse(done, 1, "`acme`", "hidden_size=12", "modxfer/architectures/families")
 
 
 @pytest.mark.parametrize(

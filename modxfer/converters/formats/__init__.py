@@ -1,6 +1,6 @@
 """Formats: how a module lies on disk. All foreign file names, config keys and tensor keys stop here."""
 
-from modxfer.converters.formats.adapter_heads import adapters_head_shape, static_task
+from modxfer.converters.formats.adapters.heads import adapters_head_shape, static_task
 from modxfer.converters.formats.heads import HeadShape, head_shape
 from modxfer.converters.formats.inspection import inspect_files
 from modxfer.converters.formats.reading import read_module

@@ -7,12 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from modxfer.converters.formats import peft
-from modxfer.converters.formats.adapter_configs import CONFIG_FILE, method_of, upgrade_config
-from modxfer.converters.formats.adapter_heads import HEAD_CONFIG_FILE
-from modxfer.converters.formats.adapters import current_key
+from modxfer.converters.formats.adapters.configs import CONFIG_FILE, method_of, upgrade_config
+from modxfer.converters.formats.adapters.heads import HEAD_CONFIG_FILE
+from modxfer.converters.formats.adapters.reading import current_key
 from modxfer.converters.formats.checks import is_hub_id, listing
 from modxfer.converters.formats.files import read_card, read_headers, read_json
+from modxfer.converters.formats.peft import table as peft
 from modxfer.converters.module import BaseReference, ModuleFiles, TensorHeader
 from modxfer.errors import FormatError
 

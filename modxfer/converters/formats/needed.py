@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from modxfer.converters.formats.adapter_configs import CONFIG_FILE
-from modxfer.converters.formats.adapter_heads import HEAD_CONFIG_FILE
+from modxfer.converters.formats.adapters.configs import CONFIG_FILE
+from modxfer.converters.formats.adapters.heads import HEAD_CONFIG_FILE
 from modxfer.converters.formats.inspection import WEIGHT_FILES
 
 CARD = "README.md"

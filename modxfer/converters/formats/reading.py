@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 
 from modxfer.architectures import Architecture
-from modxfer.converters.formats import adapters, peft
+from modxfer.converters.formats.adapters import reading as adapters
 from modxfer.converters.formats.checks import check_tensor
 from modxfer.converters.formats.files import read_tensors
+from modxfer.converters.formats.peft import reading as peft
 from modxfer.converters.module import Array, Module, ModuleFiles
 
 PARSERS: Mapping[str, Callable[[ModuleFiles, Mapping[str, Array], Architecture], Module]] = {

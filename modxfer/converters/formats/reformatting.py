@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from modxfer.architectures import Architecture
-from modxfer.converters.formats.adapter_configs import ADAPTERS_VERSION, LORA_DEFAULTS
-from modxfer.converters.formats.adapter_heads import TASKS, adapters_head_shape
-from modxfer.converters.formats.adapters import LORA_ROLES
+from modxfer.converters.formats.adapters.configs import ADAPTERS_VERSION, LORA_DEFAULTS
+from modxfer.converters.formats.adapters.heads import TASKS, adapters_head_shape
+from modxfer.converters.formats.adapters.reading import LORA_ROLES
 from modxfer.converters.formats.checks import listing
 from modxfer.converters.formats.classes import adapter_class
 from modxfer.converters.formats.heads import head_place, head_shape

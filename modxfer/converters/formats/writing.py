@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from modxfer.architectures import Architecture
-from modxfer.converters.formats import adapters_writing, peft_writing
-from modxfer.converters.formats.adapter_configs import CONFIG_FILE
-from modxfer.converters.formats.adapter_heads import HEAD_CONFIG_FILE
+from modxfer.converters.formats.adapters import writing as adapters_writing
+from modxfer.converters.formats.adapters.configs import CONFIG_FILE
+from modxfer.converters.formats.adapters.heads import HEAD_CONFIG_FILE
 from modxfer.converters.formats.checks import check_tensor, listing
 from modxfer.converters.formats.files import write_json, write_tensors
 from modxfer.converters.formats.inspection import WEIGHT_FILES
+from modxfer.converters.formats.peft import writing as peft_writing
 from modxfer.converters.formats.reading import PARSERS
 from modxfer.converters.module import Array, Module, ModuleFiles, TensorHeader
 from modxfer.errors import ConversionError, FormatError

@@ -179,7 +179,7 @@ def _named(item: Any) -> object:
 def _needed(kind: str) -> tuple[str, str]:
     """Name the record and the tensors that a kind of entry cannot be without."""
     from modxfer.alignments.files import RECORD, TENSORS
-    from modxfer.converters.formats.adapter_configs import CONFIG_FILE
+    from modxfer.converters.formats.adapters.configs import CONFIG_FILE
     from modxfer.converters.formats.inspection import WEIGHT_FILES
 
     return (RECORD, TENSORS) if kind == "alignment" else (CONFIG_FILE, WEIGHT_FILES[kind][0])

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from modxfer.architectures import Architecture
 from modxfer.converters.formats import inspect_files
-from modxfer.converters.formats.adapter_configs import CONFIG_FILE
+from modxfer.converters.formats.adapters.configs import CONFIG_FILE
 from modxfer.converters.formats.checks import is_hub_id
 from modxfer.converters.formats.needed import CARD, needed_files
 from modxfer.converters.module import ModuleFiles, TensorHeader

@@ -15,7 +15,7 @@ from modxfer.alignments.alignment_map import ARRAYS, AlignmentMap, SitePair
 from modxfer.alignments.files import RECORD, TENSORS, read_alignment
 from modxfer.architectures import FAMILIES, Architecture
 from modxfer.converters.formats import inspect_files
-from modxfer.converters.formats.adapter_configs import CONFIG_FILE
+from modxfer.converters.formats.adapters.configs import CONFIG_FILE
 from modxfer.converters.formats.checks import listing
 from modxfer.converters.formats.files import read_tensors
 from modxfer.converters.formats.reading import PARSERS

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modxfer.converters.formats import static_task
-from modxfer.converters.formats.adapter_heads import TASKS
+from modxfer.converters.formats.adapters.heads import TASKS
 from modxfer.converters.module import ModuleFiles
 from modxfer.errors import DataError, FormatError
 from modxfer.training.libraries.library import Wanted

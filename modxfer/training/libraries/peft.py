@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modxfer.architectures import Architecture, architecture_from_config, read_config
+from modxfer.architectures import VOCABULARY, Architecture, Submodule, architecture_from_config, read_config
 from modxfer.converters.formats import inspect_files
 from modxfer.converters.formats.heads import head_paths
-from modxfer.converters.formats.targets import known_submodules, shortest_suffixes
+from modxfer.converters.formats.peft.targets import known_submodules, shortest_suffixes
 from modxfer.converters.module import ModuleFiles
 from modxfer.errors import ArchitectureError, UsageError
 from modxfer.training.libraries.context import quiet, seeded
@@ -158,17 +158,21 @@ def _targets(named: Iterable[str] | None, model: Any, wanted: Wanted) -> list[st
     if named is None:
         return _role_targets(base, set(_USUAL_ROLES), wanted) if base else None
     names = list(named)
-    known = {role for _, _, role, submodule in base.roles() if not submodule.elementwise} if base else set()
+    known = {role for _, _, role, submodule in base.roles() if _takes_lora(submodule)} if base else set()
     roles = {name for name in names if name in known}
     submodules = [name for name in names if name not in known]
     _check_submodules(submodules, model, known, wanted)
     return submodules + (_role_targets(base, roles, wanted) if base and roles else [])
 
 
+def _takes_lora(submodule: Submodule) -> bool:
+    return not submodule.elementwise and VOCABULARY not in (submodule.reads, submodule.writes)
+
+
 def _role_targets(base: Architecture, roles: set[str], wanted: Wanted) -> list[str]:
     """Give the shortest names that mean these roles and nothing else."""
     known = known_submodules(base, task=wanted.task.peft_type, inside_task_model=True)
-    chosen = {path for path, entry in known.items() if entry.place.name in roles}
+    chosen = {path for path, entry in known.items() if any(place.name in roles for place in entry.places)}
     heads = {path for paths in head_paths(base).values() for path in paths}
     return shortest_suffixes(chosen, {*known, *heads} - chosen)
 

@@ -237,7 +237,7 @@ def test_a_module_for_another_base_loads(tmp_path: Path, family: str, kind: str,
 @pytest.mark.parametrize("hidden", [6, 16, 27, 384, 767, 1024])
 def test_reduction_factors_give_every_size(tmp_path: Path, hidden: int) -> None:
     """For every inner size there is a factor from which `adapters` computes exactly that size."""
-    from modxfer.converters.formats.adapters_writing import reduction_factor
+    from modxfer.converters.formats.adapters.writing import reduction_factor
 
     for size in range(1, 2 * hidden, max(hidden // 60, 1)):
         factor = json.loads(json.dumps(reduction_factor(hidden, size)))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from modxfer.converters.formats import head_shape, inspect_files, read_module, reformat, write_module
-from modxfer.converters.formats.adapter_configs import ADAPTERS_VERSION, BOTTLENECK_DEFAULTS, LORA_DEFAULTS
+from modxfer.converters.formats.adapters.configs import ADAPTERS_VERSION, BOTTLENECK_DEFAULTS, LORA_DEFAULTS
 from modxfer.converters.formats.reformatting import PEFT_DEFAULTS, PEFT_VERSION
 from modxfer.converters.module import Module
 from modxfer.errors import ConversionError

@@ -150,7 +150,7 @@ def made_adapters_module(folder: Path, made: Made) -> Path:
     import numpy as np
     from safetensors.numpy import save_file
 
-    from modxfer.converters.formats.adapter_configs import CONFIG_FILE
+    from modxfer.converters.formats.adapters.configs import CONFIG_FILE
 
     folder.mkdir()
     config = {

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from modxfer.architectures import Architecture
-from modxfer.converters.formats.adapter_configs import CONFIG_FILE, LORA_DEFAULTS
-from modxfer.converters.formats.adapter_heads import build_head
-from modxfer.converters.formats.adapters import (
+from modxfer.converters.formats.adapters.configs import CONFIG_FILE, LORA_DEFAULTS
+from modxfer.converters.formats.adapters.heads import build_head
+from modxfer.converters.formats.adapters.reading import (
     LORA_ROLES,
     bottleneck_names,
     inner_size,

@@ -1,17 +1,21 @@
-"""The `peft` format, written: pieces to config and keys of a LoRA."""
+"""The `peft` format, written: pieces to config and keys."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from modxfer.architectures import Architecture
 from modxfer.converters.formats.checks import listing
 from modxfer.converters.formats.classes import class_for, library_of
 from modxfer.converters.formats.heads import head_paths, tasks_with
-from modxfer.converters.formats.peft import CONFIG_FILE, KEY_PREFIX, LORA_SUFFIXES, scaling_of
-from modxfer.converters.formats.targets import Known, is_saved, known_submodules, selected, shortest_suffixes
-from modxfer.converters.methods import LORA
-from modxfer.converters.module import Array, Module, Piece, Place, Scaling
+from modxfer.converters.formats.peft.kinds import Kind
+from modxfer.converters.formats.peft.reading import CONFIG_FILE, KEY_PREFIX, spot_of
+from modxfer.converters.formats.peft.table import kind_of
+from modxfer.converters.formats.peft.targets import Known, is_saved, known_submodules, selected, shortest_suffixes
+from modxfer.converters.fusing import fuse_pieces
+from modxfer.converters.module import Array, Module, Piece, Place
 from modxfer.errors import ConversionError
 
 _WHERE = f"`{CONFIG_FILE}`"
@@ -38,18 +42,21 @@ def build(module: Module, base: Architecture) -> tuple[dict[str, Any], dict[str,
         if tasks_with(base, paths) != [module.head.task]:
             config["task_type"] = module.head.task  # the base model's head fits more than one task
     known = known_submodules(base, task=config.get("task_type"), inside_task_model=module.inside_task_model)
-    lora, replaced = _by_path(module, base, known)
+    kind = kind_of(config, where=_WHERE)
+    beside, replaced = _by_path(module, base, known)
     config.update(_saved_modules(config, module, replaced, base, known))
-    config.update(_targets(config, module, set(lora), base, known))
-    config.update(_scalings(config, {path: _scaling(piece) for path, piece in lora.items()}))
-    tensors = {
-        f"{KEY_PREFIX}{path}.{suffix}": piece.parts[part]
-        for path, piece in lora.items()
-        for suffix, part in LORA_SUFFIXES.items()
-    }
+    config.update(_targets(config, module, kind, set(beside), base, known))
+    config.update(kind.settle(config, beside, _WHERE))
+    tensors: dict[str, Array] = {}
+    for path, piece in beside.items():
+        own = kind.write(config, spot_of(path, known[path], base, where=_WHERE), piece)
+        tensors |= {f"{KEY_PREFIX}{path}.{suffix}": tensor for suffix, tensor in own.items()}
     for path, piece in replaced.items():
-        owner = f"{path}.base_layer" if path in lora else path
-        tensors |= {f"{KEY_PREFIX}{owner}.{part}": tensor for part, tensor in piece.parts.items()}
+        owner = f"{path}.base_layer" if path in beside else path
+        transposed = path in known and known[path].submodule.transposed
+        for part, tensor in piece.parts.items():
+            stored = np.ascontiguousarray(tensor.T) if transposed else tensor
+            tensors[f"{KEY_PREFIX}{owner}.{part}"] = stored
     return config, tensors
 
 
@@ -70,23 +77,21 @@ def _about_base(module: Module, base: Architecture) -> dict[str, Any]:
 
 
 def _by_path(module: Module, base: Architecture, known: Mapping[str, Known]) -> tuple[dict[str, Piece], dict[str, Piece]]:
-    """Sort a module's pieces into LoRA and replaced submodules, by path in the task model."""
-    paths = {entry.place: path for path, entry in known.items()}
+    """Sort a module's pieces into those beside submodules and replaced submodules, by path in the task model."""
+    paths = {place: path for path, entry in known.items() for place in entry.places}
     heads = base.family.heads.get(module.head.task, {}) if module.head else {}
-    lora: dict[str, Piece] = {}
-    replaced: dict[str, Piece] = {}
+    beside: dict[str, dict[Place, Piece]] = defaultdict(dict)
+    replaced: dict[str, dict[Place, Piece]] = defaultdict(dict)
     for place, piece in module.pieces.items():
-        if place.is_head:
-            path = heads.get(place.name.removeprefix("head."))
-        else:
-            path = paths.get(Place(place.stack, place.layer, place.name.removesuffix(".base")))
+        at = Place(place.stack, place.layer, place.name.removesuffix(".base"))
+        path = heads.get(place.name.removeprefix("head.")) if place.is_head else paths.get(at)
         if path is None:
             raise ConversionError(
                 f"The module has a piece at `{place}`, and `{base.name}` ({base.model_type}) has no "
                 f"submodule there{f' for the task {module.head.task}' if module.head else ''}.",
                 do="Leave it out of the module, or choose a student that has it.",
             )
-        (lora if piece.method == LORA else replaced)[path] = piece
+        (replaced if place.is_head or at != place else beside)[path][at] = piece
     lost = set(heads.values()) - set(replaced)
     if lost:
         raise ConversionError(
@@ -94,7 +99,23 @@ def _by_path(module: Module, base: Architecture, known: Mapping[str, Known]) -> 
             f"also needs {listing(lost)}, and the module does not hold that.",
             do="Leave the head out with `--head drop`.",
         )
-    return lora, replaced
+    beside_whole, replaced_whole = (
+        {path: _fused(path, pieces, base, known) for path, pieces in found.items()} for found in (beside, replaced)
+    )
+    return beside_whole, replaced_whole
+
+
+def _fused(path: str, pieces: Mapping[Place, Piece], base: Architecture, known: Mapping[str, Known]) -> Piece:
+    """Join the pieces of the roles that share a matrix."""
+    places = known[path].places if path in known else ()
+    if len(places) <= 1:
+        return next(iter(pieces.values()))
+    members = []
+    for place in places:
+        rows = base.rows(place.stack, place.name)
+        assert rows is not None  # roles with one path share a matrix
+        members.append((rows, pieces.get(place)))
+    return fuse_pieces(members, height=base.matrix_rows(places[0].stack, places[0].name), where=path)
 
 
 def _saved_modules(
@@ -120,14 +141,15 @@ def _saved_modules(
 def _targets(
     config: Mapping[str, Any],
     module: Module,
+    kind: Kind,
     wanted: set[str],
     base: Architecture,
     known: Mapping[str, Known],
 ) -> dict[str, Any]:
     """Say which submodules have a LoRA: as the config does if that still holds, else anew."""
     possible = {path for path, entry in known.items() if not entry.certain}
-    before = selected(module.config, base, known, where=_WHERE)
-    now = selected(config, base, known, where=_WHERE)
+    before = selected(module.config, base, known, where=_WHERE, takes=kind.takes)
+    now = selected(config, base, known, where=_WHERE, takes=kind.takes)
     heads = set().union(*head_paths(base).values())
     if wanted <= now and now - possible - heads == wanted - possible and now & heads == before & heads:
         return {}
@@ -138,39 +160,3 @@ def _targets(
         "target_modules": shortest_suffixes(wanted, others),
         **{key: None for key in reset if key in config},
     }
-
-
-def _scaling(piece: Piece) -> Scaling:
-    """Take a LoRA's scaling, which it always has."""
-    assert piece.scaling is not None
-    return piece.scaling
-
-
-def _scalings(config: Mapping[str, Any], scalings: Mapping[str, Scaling]) -> dict[str, Any]:
-    """Say every LoRA's rank and alpha: as the config does if that still holds, else anew."""
-    if all(scaling_of(config, path, where=_WHERE) == scaling for path, scaling in scalings.items()):
-        return {}
-    stabilised = {scaling.rank_stabilised for scaling in scalings.values()}
-    if len(stabilised) > 1:  # one switch holds for the whole module: say every factor as alpha / rank
-        scalings = {path: Scaling(rank=scaling.rank, alpha=scaling.factor * scaling.rank) for path, scaling in scalings.items()}
-    ranks = {path: scaling.rank for path, scaling in scalings.items()}
-    alphas = {path: _plain(scaling.alpha) for path, scaling in scalings.items()}
-    rank, alpha = (_most_common(values) for values in (ranks, alphas))
-    return {
-        "r": rank,
-        "lora_alpha": alpha,
-        "rank_pattern": {path: value for path, value in sorted(ranks.items()) if value != rank},
-        "alpha_pattern": {path: value for path, value in sorted(alphas.items()) if value != alpha},
-        "use_rslora": stabilised == {True},
-    }
-
-
-def _most_common(values: Mapping[str, Any]) -> Any:
-    """Give the value that most paths have; of several, the largest."""
-    counts = Counter(values.values())
-    return max(counts, key=lambda value: (counts[value], value))
-
-
-def _plain(value: float) -> int | float:
-    """Write a whole number as one."""
-    return int(value) if value == int(value) else value

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from modxfer.architectures import Architecture, Point, Route, Side
-from modxfer.converters.formats.adapter_configs import BOTTLENECK_DEFAULTS, CONFIG_FILE, LORA_DEFAULTS
-from modxfer.converters.formats.adapter_heads import parse_head
+from modxfer.converters.formats.adapters.configs import BOTTLENECK_DEFAULTS, CONFIG_FILE, LORA_DEFAULTS
+from modxfer.converters.formats.adapters.heads import parse_head
 from modxfer.converters.formats.checks import check_shape, listing, number, strings, whole, whole_numbers
 from modxfer.converters.methods import BOTTLENECK, LORA, route_of_role
 from modxfer.converters.module import Array, Module, ModuleFiles, Piece, Place, Scaling

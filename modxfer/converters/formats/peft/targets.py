@@ -6,11 +6,11 @@ Source: peft 0.21, `check_target_module_exists` in `tuners/tuners_utils.py`, `ge
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modxfer.architectures import Architecture, Submodule
+from modxfer.architectures import VOCABULARY, Architecture, Point, Side, Site, Submodule
 from modxfer.converters.formats.checks import strings, whole_numbers
 from modxfer.converters.formats.heads import head_paths, head_shape
 from modxfer.converters.module import Place
@@ -26,14 +26,19 @@ class Known:
     """One submodule that the family's table knows, in one task model.
 
     Attributes:
-        place: Where it is.
-        submodule: Its row of the table.
+        places: Where it is: one place, or those of all roles that share its matrix, in the matrix's order.
+        submodule: The row of the first of these roles.
         certain: Whether the task model surely has it.
     """
 
-    place: Place
+    places: tuple[Place, ...]
     submodule: Submodule
     certain: bool
+
+    @property
+    def place(self) -> Place:
+        """The first of its places."""
+        return self.places[0]
 
 
 def known_submodules(base: Architecture, *, task: str | None, inside_task_model: bool) -> dict[str, Known]:
@@ -47,22 +52,24 @@ def known_submodules(base: Architecture, *, task: str | None, inside_task_model:
     Returns:
         Path in the task model to submodule.
     """
-    prefix = f"{base.family.prefix}." if inside_task_model else ""
-    known = {}
+    prefix = base.prefix(task) if inside_task_model else ""
+    known: dict[str, Known] = {}
     for stack, layer, role, submodule in base.roles():
         presence = _presence(base, layer, role, task=task if inside_task_model else None)
         if presence != "absent":
             place = Place(stack, -1 if layer is None else layer, role)
-            path = prefix + base.role_path(stack, layer, role)
-            known[path] = Known(place=place, submodule=submodule, certain=presence == "certain")
+            path = base.role_path(stack, layer, role)
+            path = path if submodule.outside_base else prefix + path
+            places = known[path].places if path in known else ()
+            known[path] = Known(places=(*places, place), submodule=submodule, certain=presence == "certain")
     return known
 
 
 def _presence(base: Architecture, layer: int | None, role: str, *, task: str | None) -> str:
     """Say whether a task model has a submodule: "certain", "possible" or "absent"."""
-    if layer is not None:
-        return "certain"
-    if role != "pooler":
+    if base.submodule(Site("", None, Point(role, Side.OUTPUT))).outside_base if layer is None else False:
+        return "possible"
+    if layer is not None or role != "pooler":
         return "certain"
     shape = None if task is None else head_shape(base, task)
     if shape is None:
@@ -70,7 +77,14 @@ def _presence(base: Architecture, layer: int | None, role: str, *, task: str | N
     return "certain" if shape.pooled else "absent"
 
 
-def selected(config: Mapping[str, Any], base: Architecture, known: Mapping[str, Known], *, where: str) -> set[str]:
+def selected(
+    config: Mapping[str, Any],
+    base: Architecture,
+    known: Mapping[str, Known],
+    *,
+    where: str,
+    takes: Callable[[Submodule], bool] = lambda submodule: not submodule.elementwise,
+) -> set[str]:
     """Resolve a config's targets against a task model, head included.
 
     Args:
@@ -78,22 +92,24 @@ def selected(config: Mapping[str, Any], base: Architecture, known: Mapping[str, 
         base: The base model.
         known: Its submodules, from `known_submodules`.
         where: The file, for messages.
+        takes: Whether a kind of module can sit beside a submodule.
 
     Returns:
-        The paths of the targeted linear submodules.
+        The paths of the targeted submodules.
 
     Raises:
         FormatError: a value that says what is targeted cannot be read.
     """
     heads = {path for paths in head_paths(base).values() for path in paths}
-    linear = {path for path, entry in known.items() if not entry.submodule.elementwise} | heads
+    linear = {path for path, entry in known.items() if takes(entry.submodule)} | heads
     config = dict(config)
     targets = config.get("target_modules")
     if targets is None:
         roles = base.family.stacks[next(iter(base.family.stacks))].roles
         config["target_modules"] = [roles[role].path.rpartition(".")[2] for role in _DEFAULT_ROLES]
     elif isinstance(targets, str) and targets.lower() == ALL_LINEAR:
-        config["target_modules"] = sorted(linear)
+        lookups = {path for path, entry in known.items() if VOCABULARY in (entry.submodule.reads, entry.submodule.writes)}
+        config["target_modules"] = sorted(linear - lookups)
     try:
         return {path for path in linear if _is_targeted(config, path, where=where)}
     except re.error as error:

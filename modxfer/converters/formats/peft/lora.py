@@ -1,0 +1,154 @@
+"""LoRA in the `peft` format.
+
+Source: peft 0.21, `LoraConfig` in `tuners/lora/config.py`, `tuners/lora/layer.py`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from modxfer.converters.formats.checks import check_shape, number, whole
+from modxfer.converters.formats.peft.kinds import Kind, Spot
+from modxfer.converters.formats.peft.targets import by_pattern
+from modxfer.converters.methods import LORA, route_of_role
+from modxfer.converters.module import Array, Piece, Scaling
+from modxfer.errors import ConversionError, FormatError
+
+_VARIANTS = {
+    "use_dora": "DoRA",
+    "lora_bias": "LoRA with a bias of its own",
+    "layer_replication": "LoRA with replicated layers",
+    "trainable_token_indices": "LoRA with trained tokens",
+    "target_parameters": "LoRA on bare parameters",
+    "use_qalora": "QALoRA",
+    "alora_invocation_tokens": "activated LoRA",
+    "use_bdlora": "block-diagonal LoRA",
+    "arrow_config": "Arrow",
+    "kasa_config": "KaSA",
+    "monteclora_config": "Monteclora",
+    "megatron_config": "LoRA on Megatron layers",
+}
+"""Keys that, when set, make something else of the module than `up @ down`, and what they make of it."""
+
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Starts of `init_lora_weights` under which the module belongs to a changed copy of its base model."""
+
+
+def check(config: Mapping[str, Any], where: str) -> None:
+    """Refuse the variants of LoRA that compute something else.
+
+    Args:
+        config: What `adapter_config.json` holds.
+        where: The file, for messages.
+
+    Raises:
+        ConversionError: it is such a variant.
+    """
+    for key, variant in _VARIANTS.items():
+        if config.get(key):
+            raise ConversionError(
+                f"{where} says {key}={config[key]!r}: this is {variant}, and of the kinds of LoRA modxfer moves the plain one.",
+                do="Train the module without it, or name another one.",
+            )
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(_CHANGES_BASE):
+        raise ConversionError(
+            f"{where} says init_lora_weights={start!r}: such a module belongs to a changed copy of its base model.",
+            do="Save it with `path_initial_model_for_weight_conversion`, which makes a plain LoRA of it.",
+        )
+
+
+def _needed(config: Mapping[str, Any], spot: Spot) -> frozenset[str]:
+    return frozenset({"down", "up"})
+
+
+def _read(config: Mapping[str, Any], spot: Spot, tensors: Mapping[str, Array]) -> Piece:
+    """Build the piece of one LoRA, with its own rank and alpha."""
+    scaling = scaling_of(config, spot.path, where=spot.where)
+    down = tensors["down"]
+    if down.ndim == 2 and down.shape[0] != scaling.rank:
+        raise FormatError(
+            f"`{spot.path}.lora_A.weight` has the shape {down.shape}, and {spot.where} says that its rank is {scaling.rank}.",
+            do="Fetch both files again: they do not belong together.",
+        )
+    for part, shape in (("down", (scaling.rank, spot.reads)), ("up", (spot.writes, scaling.rank))):
+        check_shape(f"{spot.path}, {part}", tensors[part], shape, where="the module", base=spot.base)
+    return Piece(
+        method=LORA,
+        route=route_of_role(spot.role),
+        parts={"down": down, "up": tensors["up"]},
+        scaling=scaling,
+    )
+
+
+def _write(config: Mapping[str, Any], spot: Spot, piece: Piece) -> Mapping[str, Array]:
+    return {"lora_A.weight": piece.parts["down"], "lora_B.weight": piece.parts["up"]}
+
+
+def scaling_of(config: Mapping[str, Any], path: str, *, where: str) -> Scaling:
+    """Resolve rank and alpha of one submodule as peft does.
+
+    Args:
+        config: A `peft` config.
+        path: The submodule's path in the task model.
+        where: The file, for messages.
+
+    Returns:
+        The scaling.
+
+    Raises:
+        FormatError: a value is no number, or a pattern cannot be read.
+    """
+    patterns = {key: config.get(key) or {} for key in ("rank_pattern", "alpha_pattern")}
+    for key, value in patterns.items():
+        if not isinstance(value, dict):
+            raise FormatError(f"`{key}` in {where} is {value!r}, and must be an object.", do="Correct it in that file.")
+    rank = {"r": by_pattern(patterns["rank_pattern"], path, config.get("r"), where=where)}
+    alpha = {"lora_alpha": by_pattern(patterns["alpha_pattern"], path, config.get("lora_alpha"), where=where)}
+    return Scaling(
+        rank=whole(rank, "r", where=where),
+        alpha=float(number(alpha, "lora_alpha", where=where)),
+        rank_stabilised=bool(config.get("use_rslora", False)),
+    )
+
+
+def _settle(config: Mapping[str, Any], pieces: Mapping[str, Piece], where: str) -> dict[str, Any]:
+    """Say every LoRA's rank and alpha: as the config does if that still holds, else anew."""
+    scalings = {path: piece.scaling for path, piece in pieces.items() if piece.scaling is not None}
+    if all(scaling_of(config, path, where=where) == scaling for path, scaling in scalings.items()):
+        return {}
+    stabilised = {scaling.rank_stabilised for scaling in scalings.values()}
+    if len(stabilised) > 1:  # one switch holds for the whole module: say every factor as alpha / rank
+        scalings = {path: Scaling(rank=scaling.rank, alpha=scaling.factor * scaling.rank) for path, scaling in scalings.items()}
+    ranks = {path: scaling.rank for path, scaling in scalings.items()}
+    alphas = {path: _plain(scaling.alpha) for path, scaling in scalings.items()}
+    rank, alpha = (_most_common(values) for values in (ranks, alphas))
+    return {
+        "r": rank,
+        "lora_alpha": alpha,
+        "rank_pattern": {path: value for path, value in sorted(ranks.items()) if value != rank},
+        "alpha_pattern": {path: value for path, value in sorted(alphas.items()) if value != alpha},
+        "use_rslora": stabilised == {True},
+    }
+
+
+def _most_common(values: Mapping[str, Any]) -> Any:
+    """Give the value that most paths have; of several, the largest."""
+    counts = Counter(values.values())
+    return max(counts, key=lambda value: (counts[value], value))
+
+
+def _plain(value: float) -> int | float:
+    """Write a whole number as one."""
+    return int(value) if value == int(value) else value
+
+
+KIND = Kind(
+    method="lora",
+    check=check,
+    suffixes={"lora_A.weight": "down", "lora_B.weight": "up"},
+    needed=_needed,
+    read=_read,
+    write=_write,
+    settle=_settle,
+)
