@@ -33,9 +33,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 CONSTRAINTS := constraints-$(WORLD).txt
 INSTALLED := $(VENV)/.installed
 COVERAGE := $(if $(COVER),--cov --cov-report=term)
-DATA_OPTIONS := $(if $(DATA),-m "not slow and not browser and not gpu and not network" --data "$(DATA)")
+DATA_OPTIONS := $(if $(DATA),-m "not slow and not browser and not gpu and not network and not cells" --data "$(DATA)")
 
-.PHONY: help setup demo test pages slow readme style quality bench changelog clean
+.PHONY: help setup demo test pages slow cells readme style quality bench changelog clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ pages: $(INSTALLED) ## Test the registry's pages in Debian's chromium, which is 
 
 slow: $(INSTALLED) ## Test what takes longer: training in several processes, and making the small plan's students
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m slow tests/training tests/experiments tests/cli/test_train.py
+
+cells: $(INSTALLED) ## Test every cell of the support table that says it works
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "cells or not cells" tests/test_support.py
 
 readme: $(INSTALLED) ## Run the demo, and then the README's commands on what it leaves
 	$(BIN)/python -m pytest -m slow tests/test_readme.py

@@ -2,27 +2,27 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modxfer.alignments.aligners import ALIGNERS
 from modxfer.alignments.alignment_map import AlignmentMap
 from modxfer.alignments.files import read_alignment, write_alignment
-from modxfer.converters.convert import Conversion, convert_module
-from modxfer.converters.formats import reformat
+from modxfer.converters.fitting import fit_roles
 from modxfer.converters.formats.needed import CARD
-from modxfer.converters.heads import drop_head, fit_head
-from modxfer.converters.module import BaseReference, Module
-from modxfer.errors import ModxferError, OutputError, UsageError
+from modxfer.converters.heads import fit_head
+from modxfer.errors import ModxferError, UsageError
 from modxfer.paths import check_free, home, staged_folder
+from modxfer.registry import conversions
 from modxfer.registry.cards import alignment_card
+from modxfer.registry.conversions import Converted
 from modxfer.registry.finding import Progress, find_alignment, named_alignment
 from modxfer.registry.hub.commits import DEFAULT_BRANCH, Destination, check_login
 from modxfer.registry.hub.repositories import parse_reference
 from modxfer.registry.licences import choose_licence
-from modxfer.registry.locate import LocatedBase, is_base_model
+from modxfer.registry.locate import is_base_model
 from modxfer.registry.lookup import AlignmentChoice, FoundAlignment
 from modxfer.registry.pair import Pair, read_pair, search_whole
 from modxfer.registry.pairs import map_name, slug
@@ -30,7 +30,6 @@ from modxfer.registry.publishing import Pushed, is_map, push_folder
 from modxfer.registry.pulling import Pulled, pull
 from modxfer.registry.pulling import pull_map as pull_alignment
 from modxfer.registry.store import Store
-from modxfer.registry.transfers import transfer_record, write_transferred
 
 if TYPE_CHECKING:
     from modxfer.training.evaluation_request import Evaluated, EvaluationRequest
@@ -45,6 +44,7 @@ __all__ = [
     "Pushed",
     "compute_alignment",
     "convert",
+    "convert_set",
     "evaluate",
     "find_alignment_map",
     "pull",
@@ -58,52 +58,6 @@ __all__ = [
 
 TrainingProgress = Callable[..., None]
 """Called with how much is done, how much there is and, if that has changed, what is going on now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Converted:
-    """The result of a conversion.
-
-    Attributes:
-        output: The folder that holds the module; None after a dry run.
-        student: The student: its Hub id, or its folder as it was named.
-        record: What `transfer.json` holds.
-        head: What became of the prediction head: "kept", "dropped" or "none".
-        found: The alignment that was used.
-        seconds: Time it took in all.
-        pushed: What was pushed; None if that was not asked for, or after a dry run.
-    """
-
-    output: Path | None
-    student: str
-    record: Mapping[str, Any]
-    head: str
-    found: FoundAlignment
-    seconds: float
-    pushed: Pushed | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Give what `convert --json` prints.
-
-        Returns:
-            Plain values.
-        """
-        return {
-            "output": str(self.output) if self.output else None,
-            "format": self.record["module"]["format"],
-            "method": self.record["module"]["method"],
-            "teacher": self.record["teacher"],
-            "student": self.record["student"],
-            "layers": self.record["layers"],
-            "alignment": self.found.as_json(),
-            "tensors": self.record["tensors"],
-            "head": self.head,
-            "dropped": self.record["dropped"],
-            "approximated": self.record["approximated"],
-            "warnings": self.record["warnings"],
-            "pushed": self.pushed.as_json() if self.pushed else None,
-            "seconds": round(self.seconds, 3),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +98,8 @@ def convert(
     layers: str = "skip",
     align: AlignmentChoice | None = None,
     keep_head: bool = True,
+    drop_missing: bool = False,
+    rank: int | None = None,
     format: str | None = None,
     output: Path | None = None,
     force: bool = False,
@@ -160,6 +116,8 @@ def convert(
         layers: Layer map: "skip", "last", "avg", "avg-delta", a list such as "0,2,4", or a JSON file.
         align: How to align the two; None for the defaults.
         keep_head: Convert the prediction head too.
+        drop_missing: Leave pieces behind whose roles the student lacks; else such a module is refused.
+        rank: The largest rank of a LoRA in the result; None for what the conversion gives.
         format: "peft" or "adapters"; None for the module's own.
         output: Where to write; None for a folder named after module and student, here.
         force: Replace an output that exists.
@@ -175,39 +133,73 @@ def convert(
     """
     start = time.perf_counter()
     choice = align or AlignmentChoice()
-    pair = read_pair(module, to=to, teacher=teacher, layers=layers, registry=choice.registry)
-    target = output or Path(f"{slug(pair.located.name)}-to-{slug(pair.student.name)}")
-    _check_apart(target, module=pair.located.folder, teacher=pair.teacher.folder, student=pair.student.folder)
-    if not dry_run:
-        check_free(target, force=force)
+    if output is not None and not dry_run:
+        check_free(output, force=force)  # before a LoRA is made of another method, which can take minutes
+    pair = read_pair(module, to=to, teacher=teacher, layers=layers, registry=choice.registry, rank=rank)
+    target = output or Path(conversions.usual_name(pair))
+    wishes = conversions.Wishes(
+        to=to, keep_head=keep_head, drop_missing=drop_missing, rank=rank, format=format, force=force, dry_run=dry_run
+    )
+    conversions.check_targets({target: pair}, wishes)
     if push_to is not None:
         _check_pushable(pair, push_to)
-    kept, dropped = (
-        fit_head(pair.module, pair.teacher.architecture, pair.student.architecture) if keep_head else drop_head(pair.module)
-    )
-    found = find_alignment(pair.search(kept), choice, progress=progress)
-    conversion = convert_module(
-        kept,
-        teacher=pair.teacher.architecture,
-        student=pair.student.architecture,
-        layers=pair.layers,
-        alignment=found.alignment,
-    )
-    arrived, notes = _arrive(conversion, pair.student, format=format)
-    record = transfer_record(pair, conversion, arrived=arrived, found=found, dropped=[*dropped, *notes])
-    if not dry_run:
-        write_transferred(arrived, record, pair.student.architecture, target, force=force)
+    (converted,) = conversions.convert_pairs({target: pair}, choice, wishes, progress=progress)
     pushed = None if push_to is None or dry_run else _push_converted(target, push_to)
-    head = "none" if pair.module.head is None else "dropped" if arrived.head is None else "kept"
-    return Converted(
-        output=None if dry_run else target,
-        student=pair.student.name if pair.student.revision else to,
-        record=record,
-        head=head,
-        found=found,
-        seconds=time.perf_counter() - start,
-        pushed=pushed,
+    return replace(converted, pushed=pushed, seconds=time.perf_counter() - start)
+
+
+def convert_set(
+    modules: Sequence[str],
+    *,
+    to: str,
+    teacher: str | None = None,
+    layers: str = "skip",
+    align: AlignmentChoice | None = None,
+    keep_head: bool = True,
+    drop_missing: bool = False,
+    rank: int | None = None,
+    format: str | None = None,
+    output: Path | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> tuple[Converted, ...]:
+    """Convert several modules of one teacher, with one alignment for all of them, and write each to a folder of its own.
+
+    Args:
+        modules: The modules, as in `convert`.
+        to: The student: a folder or a Hub id.
+        teacher: The teacher, where the modules do not say or say wrong.
+        layers: Layer map, as in `convert`.
+        align: How to align the two; None for the defaults.
+        keep_head: Convert the prediction heads too.
+        drop_missing: Leave pieces behind whose roles the student lacks; else such a module is refused.
+        rank: The largest rank of a LoRA in the results; None for what the conversion gives.
+        format: "peft" or "adapters"; None for each module's own.
+        output: The folder in which every module gets one of its name; None for folders named after module and student, here.
+        force: Replace outputs that exist.
+        dry_run: Do everything but write.
+        progress: Called with matched tokens seen and asked for, while an alignment is computed.
+
+    Returns:
+        What was made, in the order of the modules.
+
+    Raises:
+        ModxferError: the modules are of different teachers, or anything keeps one of them from arriving whole; nothing is
+            written then, unless the message names what was.
+    """
+    start = time.perf_counter()
+    choice = align or AlignmentChoice()
+    named = choice.registry
+    pairs = [read_pair(each, to=to, teacher=teacher, layers=layers, registry=named, rank=rank) for each in modules]
+    conversions.check_set(pairs)
+    wishes = conversions.Wishes(
+        to=to, keep_head=keep_head, drop_missing=drop_missing, rank=rank, format=format, force=force, dry_run=dry_run
     )
+    targets = conversions.name_targets(pairs, output)
+    conversions.check_targets(targets, wishes)
+    made = conversions.convert_pairs(targets, choice, wishes, progress=progress)
+    return tuple(replace(each, seconds=time.perf_counter() - start) for each in made)
 
 
 def train(
@@ -217,6 +209,7 @@ def train(
     teacher: str | None = None,
     layers: str = "skip",
     align: AlignmentChoice | None = None,
+    drop_missing: bool = False,
     force: bool = False,
     resume: bool = False,
     progress: TrainingProgress = lambda done, total, text=None: None,
@@ -230,6 +223,7 @@ def train(
         teacher: Its base model, where it does not say or says wrong.
         layers: Layer map for it, as in `convert`.
         align: How to align the two; None for the defaults.
+        drop_missing: Leave its pieces behind whose roles the base model lacks.
         force: Replace an output that exists, and checkpoints of a training that did not end.
         resume: Go on with a training that did not end; where there is none, begin.
         progress: Called with how much is done, how much there is, and what is going on.
@@ -258,6 +252,7 @@ def train(
             teacher=teacher,
             layers=layers,
             align=align,
+            drop_missing=drop_missing,
             output=Path(folder) / f"{slug(init_from)}-to-{slug(request.model)}",
             progress=lambda done, total: progress(done, total, "Aligning"),
         )
@@ -321,9 +316,12 @@ def compute_alignment(
         search = search_whole(module, to=to, layers=layers)
     else:
         pair = read_pair(module, to=to, teacher=teacher, layers=layers, registry=choice.registry)
-        search = pair.search(fit_head(pair.module, pair.teacher.architecture, pair.student.architecture)[0])
+        kept, _ = fit_head(pair.module, pair.teacher.architecture, pair.student.architecture)
+        search = pair.search(fit_roles(kept, pair.student.architecture, drop_missing=True)[0])
     if output is not None:
-        _check_apart(output, teacher=search.teacher.folder, student=search.student.folder, module=Path(module).expanduser())
+        conversions.check_apart(
+            output, teacher=search.teacher.folder, student=search.student.folder, module=Path(module).expanduser()
+        )
         check_free(output, force=force)
     found = find_alignment(search, choice, progress=progress, measure_identity=True)
     found = replace(found, warnings=tuple(search.warnings))
@@ -436,30 +434,9 @@ def _check_pushable(pair: Pair, choice: PushChoice) -> None:
     check_login(choice.name)
 
 
-def _arrive(conversion: Conversion, student: LocatedBase, *, format: str | None) -> tuple[Module, list[str]]:
-    """Put the converted module on the student, in the format asked for."""
-    base = BaseReference(
-        name=student.reference if student.revision is None else student.name,
-        revision=student.revision,
-        model_type=student.architecture.model_type,
-        hidden_size=student.architecture.dimensions["hidden"],
-    )
-    module = replace(conversion.module, base=base)
-    if format is None or format == module.format:
-        return module, []
-    return reformat(module, student.architecture, format=format)
-
-
 def _check_whole(choice: AlignmentChoice) -> None:
     if choice.aligner in ALIGNERS and ALIGNERS[choice.aligner].writes_as_read:
         raise UsageError(
             f"A map by the aligner `{choice.aligner}` depends on the module, so there is none for all modules of a pair.",
             do="Give a module instead of a base model, or another aligner.",
         )
-
-
-def _check_apart(target: Path, **inputs: Path) -> None:
-    """Refuse an output that would take the place of what it is made from, or of a folder around that."""
-    for what, folder in inputs.items():
-        if folder.resolve().is_relative_to(target.resolve()):
-            raise OutputError(f"The output `{target}` is, or holds, the {what} `{folder}`.", do="Name another with `--output`.")

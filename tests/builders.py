@@ -220,7 +220,9 @@ def _sizes(piece: Piece, part: str, stack: str, layer: int, student: Architectur
     sizes = []
     for axis, size in zip(piece.method.parts[part], piece.parts[part].shape, strict=True):
         if axis is not None:
-            point = piece.route.reads if axis.direction is Direction.READS else piece.route.writes
-            size = student.width(Site("", None, FINAL) if point == FINAL else Site(stack, None if layer < 0 else layer, point))
+            point = piece.route.reads if axis.site is Direction.READS else piece.route.writes
+            site = Site("", None, FINAL) if point == FINAL else Site(stack, None if layer < 0 else layer, point)
+            units = axis.units(student.width(student.canonical(site)))
+            size = units.stop - units.start
         sizes.append(size)
     return tuple(sizes)

@@ -159,7 +159,7 @@ class CorpusRecord:
         fingerprint: sha256 of its bytes.
         texts: Number of texts read.
         tokens: Number of matched tokens used.
-        matching: How tokens were matched: "spans", "words" or "ends".
+        matching: How tokens were matched: "spans", "words" or "ends"; "patches" of images.
     """
 
     name: str
@@ -216,7 +216,8 @@ class AlignmentMap:
         grouped: dict[str, list[tuple[SitePair, SiteScore]]] = {}
         for pair, score in sorted(self.scores.items(), key=lambda item: _order(item[0])):
             site = pair.student
-            title = str(site) if site.layer is None else f"{site.stack} {site.layer} <- {pair.teacher.layer}"
+            fed_by = pair.teacher.layer if pair.teacher.layer is not None else pair.teacher.point  # the last layer hands it on
+            title = str(site) if site.layer is None else f"{site.stack} {site.layer} <- {fed_by}"
             grouped.setdefault(title, []).append((pair, score))
         yield from grouped.items()
 

@@ -21,11 +21,13 @@ from modxfer.alignments.alignment_map import (
 )
 from modxfer.alignments.corpus import Corpus
 from modxfer.alignments.moments import Moments
+from modxfer.alignments.patches import Patches, match_patches
 from modxfer.alignments.probe import Encoded, Probe, batches, pool
-from modxfer.alignments.request import AlignmentRequest, PairUse, check_kinds
+from modxfer.alignments.request import AlignmentRequest, PairUse, check_kinds, split_vocabularies
 from modxfer.alignments.statistics import PairStatistics
-from modxfer.alignments.tokens import Matches, Mode, match_spans
-from modxfer.architectures import RESIDUAL, Architecture, Kind, Site
+from modxfer.alignments.tokens import Matches, Mode, TokenSpans, match_spans
+from modxfer.alignments.vocabulary import read_vocabulary, score_vocabulary, vocabulary_map, vocabulary_warnings
+from modxfer.architectures import Architecture, Kind, Site
 from modxfer.errors import AlignmentError, CorpusError
 
 if TYPE_CHECKING:
@@ -108,10 +110,11 @@ def compute_alignment(
 
     Raises:
         AlignmentError: the two are of different kinds, a tokenizer is not fast, or an activation is not finite.
-        CorpusError: the corpus gives fewer matched tokens than a site has units.
+        CorpusError: the corpus gives fewer matched tokens than a site has units, or is not of what the two read.
     """
-    uses = request.uses(teacher.architecture, student.architecture)
     check_kinds(teacher.architecture, student.architecture)
+    _check_corpus(corpus, teacher.architecture)
+    uses, words = split_vocabularies(request.uses(teacher.architecture, student.architecture), student.architecture)
     moments = Moments(_co_moments(uses), chunk_tokens=_chunk_tokens(uses, teacher.architecture, student.architecture))
     record = _run(
         uses, moments, teacher=teacher, student=student, corpus=corpus, tokens=tokens, device=device, progress=progress
@@ -121,6 +124,7 @@ def compute_alignment(
     evidence = {pair: sites.measure(pair, with_linear=aligner in (AUTO, "linear")) for pair in uses}
     chosen = _choose(evidence, student.architecture) if aligner == AUTO else dict.fromkeys(uses, aligner)
     maps, scores = _fit(chosen, sites, evidence, with_chance=aligner != AUTO)
+    vocabularies = {pair: _map_vocabularies(pair, teacher, student) for pair in words}
     return AlignmentMap(
         teacher=teacher.record,
         student=student.record,
@@ -129,10 +133,39 @@ def compute_alignment(
         requested=aligner,
         reason=explain(chosen, evidence) if aligner == AUTO else "",
         parameters={"penalty": penalty, "tokens": tokens},
-        maps=maps,
-        scores=scores,
-        warnings=(*warnings, *_warn_of_scores(scores)),
+        maps=maps | vocabularies,
+        scores=scores | {pair: score_vocabulary(found) for pair, found in vocabularies.items()},
+        warnings=(
+            *warnings,
+            *_warn_of_scores(scores),
+            *dict.fromkeys(text for found in vocabularies.values() for text in vocabulary_warnings(found)),
+        ),
     )
+
+
+def _check_corpus(corpus: Corpus, base: Architecture) -> None:
+    """Refuse text for encoders of images and images for the others, and base models that read both at once."""
+    kind = base.family.kind
+    if kind.reads_text and kind.reads_images:
+        raise AlignmentError(
+            f"`{base.name}` is an {kind}, and an alignment is computed over one of the two.",
+            do="Align its two encoders as base models of their own, or use `--align identity` or `--alignment`.",
+        )
+    if kind.reads_images != (corpus.kind == "images"):
+        holds, reads = ("text", "images") if kind.reads_images else ("images", "text")
+        raise CorpusError(
+            f"The corpus `{corpus.name}` holds {holds}, and `{base.name}` reads {reads}.",
+            do=f"Give {'a folder of images' if kind.reads_images else 'text'} with `--corpus`.",
+        )
+
+
+def _map_vocabularies(pair: SitePair, teacher: BaseModel, student: BaseModel) -> SiteMap:
+    """Map a pair of sites that hold token ids: by the two tokenizers, since ids are no activations."""
+    theirs, ours = (
+        read_vocabulary(base.folder, size=base.architecture.width(site), name=base.architecture.name)
+        for base, site in ((teacher, pair.teacher), (student, pair.student))
+    )
+    return vocabulary_map(theirs, ours)
 
 
 def _run(
@@ -175,7 +208,15 @@ def _run(
 
 
 def _match(teacher: Encoded, student: Encoded, *, mode: Mode) -> list[Matches]:
-    return [match_spans(a, b, mode=mode) for a, b in zip(teacher.spans, student.spans, strict=True)]
+    return [_match_one(a, b, mode=mode) for a, b in zip(teacher.spans, student.spans, strict=True)]
+
+
+def _match_one(teacher: TokenSpans | Patches, student: TokenSpans | Patches, *, mode: Mode) -> Matches:
+    if isinstance(teacher, Patches) and isinstance(student, Patches):
+        return match_patches(teacher, student)
+    assert isinstance(teacher, TokenSpans)  # both are of one kind, which is checked first
+    assert isinstance(student, TokenSpans)
+    return match_spans(teacher, student, mode=mode)
 
 
 def _matched_rows(
@@ -190,13 +231,15 @@ def _matched_rows(
 
 
 def _matching_mode(sample: Sequence[Sequence[Encoded]], kind: Kind) -> Mode:
-    """Match single tokens where enough of them cover the same characters, else whole words; decoders by their ends."""
-    if kind is Kind.DECODER:
-        return "ends"
+    """Match single tokens where enough of them cover the same characters, else whole words; by their ends, where a token has
+    read nothing behind it; and images by their patches.
+    """
+    if kind.is_causal or kind.reads_images:
+        return "ends" if kind.is_causal else "patches"
     matched = usable = 0
     for encoded in sample:
         matched += sum(item.count for item in _match(*encoded, mode="spans"))
-        usable += min(sum(int(spans.usable.sum()) for spans in side.spans) for side in encoded)
+        usable += min(sum(int(spans.usable.sum()) for spans in side.spans if isinstance(spans, TokenSpans)) for side in encoded)
     return "spans" if matched >= ENOUGH_MATCHES * usable else "words"
 
 
@@ -224,7 +267,7 @@ def _choose(evidence: Mapping[SitePair, Evidence], student: Architecture) -> dic
     spaces: dict[tuple[object, ...], list[SitePair]] = {}
     for pair in evidence:
         dimension, site = student.dimension(pair.student), pair.student
-        is_residual = dimension == RESIDUAL
+        is_residual = dimension in student.residuals
         space = (dimension,) if is_residual else (dimension, site.stack, site.layer, pair.teacher.layer)
         spaces.setdefault(space, []).append(pair)
     return {pair: name for pairs in spaces.values() for name in (choose([evidence[pair] for pair in pairs]),) for pair in pairs}

@@ -15,7 +15,7 @@ from modxfer.alignments.corpora.lines import hash_files, list_folder, read_piece
 from modxfer.alignments.corpora.tables import read_csv, read_parquet
 from modxfer.errors import CorpusError
 
-Kind = Literal["text", "conll", "json", "csv", "parquet", "datasets", "shipped"]
+Kind = Literal["text", "conll", "json", "csv", "parquet", "images", "datasets", "shipped"]
 
 SHIPPED_NAME = "modxfer multilingual text"
 
@@ -33,6 +33,9 @@ KINDS: dict[str, Kind] = {
     ".csv": "csv",
     ".tsv": "csv",
     ".parquet": "parquet",
+    ".png": "images",
+    ".jpg": "images",
+    ".jpeg": "images",
 }
 _TABLES: dict[Kind, Callable[[Path, str | None], Iterator[str]]] = {
     "json": read_json,
@@ -51,7 +54,7 @@ class Corpus:
         revision: The data set's revision as the user named it, else None.
         fingerprint: sha256, 64 hexadecimal digits: of the raw bytes of files; of id, config, revision and
             split for a data set on the Hub. The column is not in it.
-        kind: How the text is stored.
+        kind: How the text is stored; "images" where there is none.
         column: The column that the user asked for, else None.
         stream: Opens the texts anew; `texts` is what callers use.
     """
@@ -67,7 +70,7 @@ class Corpus:
         """Stream the texts, in the same order every time.
 
         Yields:
-            One text after another, none blank, none longer than some 128 kB.
+            One text after another, none blank, none longer than some 128 kB; of images, their paths.
 
         Raises:
             CorpusError: what is read is not what the corpus is said to hold; the message says where.
@@ -80,8 +83,8 @@ def open_corpus(spec: str | None, *, column: str | None = None) -> Corpus:
 
     Args:
         spec: A file (text, CoNLL-like, JSON, CSV, TSV, Parquet, told by its suffix) or `FILE:COLUMN`; a
-            folder of such files or one written by `save_to_disk`; else the id of a data set on the Hub,
-            `name[:config][@revision]`. None for the text that ships with the package.
+            folder of such files or of images (PNG, JPEG), or one written by `save_to_disk`; else the id of a
+            data set on the Hub, `name[:config][@revision]`. None for the text that ships with the package.
         column: The column that holds the text, where there are columns. Without one it is `text`, `sentence`
             or `tokens`, else the only one that holds text.
 
@@ -157,6 +160,8 @@ def _read_files(paths: list[Path], kind: Kind, column: str | None) -> Iterator[s
             yield from (text for line in read_pieces(path) if (text := line.strip()))
         elif kind == "conll":
             yield from read_conll(path)
+        elif kind == "images":
+            yield str(path)
         else:
             yield from _TABLES[kind](path, column)
 

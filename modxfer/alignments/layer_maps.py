@@ -68,7 +68,8 @@ def layer_map(spec: str, *, teacher: Mapping[str, int], student: Mapping[str, in
     Args:
         spec: "skip" (first layer of each block), "last" (last layer of each block), "avg" (mean over the block), "avg-delta"
             (mean over the block of whole updates), teacher layers as in "0,2,4", or the path of a JSON table: an object from
-            student layer to a teacher layer, a list of them, or an object from teacher layer to weight.
+            student layer to a teacher layer, a list of them, or an object from teacher layer to weight. Of base models with
+            several stacks it is an object from stack to such a table.
         teacher: Number of layers of each of the teacher's stacks.
         student: Number of layers of each of the student's stacks.
 
@@ -93,11 +94,11 @@ def layer_map(spec: str, *, teacher: Mapping[str, int], student: Mapping[str, in
             for stack, depth in student.items()
         }
         return LayerMap(mode=spec, feeds=feeds)
-    if len(student) != 1:
-        raise UsageError(f"`{spec}` does not say which stack it is for.", do=f"Use one of {', '.join(MODES)}.")
-    ((stack, depth),) = student.items()
-    table = _explicit_table(spec, depth)
-    feeds = {stack: tuple(_explicit_feed(table, layer, teacher[stack]) for layer in range(depth))}
+    tables = _explicit_tables(spec, student)
+    feeds = {
+        stack: tuple(_explicit_feed(tables[stack], layer, teacher[stack]) for layer in range(depth))
+        for stack, depth in student.items()
+    }
     return LayerMap(mode="explicit", feeds=feeds)
 
 
@@ -113,12 +114,25 @@ def _named_feed(mode: str, layer: int, teacher_depth: int, student_depth: int) -
             return tuple((index, 1.0 / (stop - start)) for index in range(start, stop))
 
 
-def _explicit_table(spec: str, depth: int) -> Mapping[str, Any]:
-    """Read a comma-separated list or a JSON file into one table from student layer (as text) to its feed."""
-    if _LIST.fullmatch(spec):
-        table: Any = {str(index): int(layer) for index, layer in enumerate(spec.split(","))}
-    else:
-        table = _read_table(Path(spec))
+def _explicit_tables(spec: str, student: Mapping[str, int]) -> dict[str, Mapping[str, Any]]:
+    """Read a comma-separated list or a JSON file into one table for each stack, from student layer (as text) to its feed."""
+    said = [int(layer) for layer in spec.split(",")] if _LIST.fullmatch(spec) else _read_table(Path(spec))
+    if not isinstance(said, dict) or set(said) != set(student):
+        if len(student) != 1:
+            raise UsageError(
+                f"The layer map `{spec}` does not say which stack it is for, and the base models have the stacks "
+                f"{', '.join(student)}.",
+                do=f"Give a JSON file with an object such as {json.dumps({stack: [0, 2] for stack in student})}, or use one of "
+                f"{', '.join(MODES)}.",
+            )
+        said = dict.fromkeys(student, said)
+    return {stack: _explicit_table(said[stack], spec, depth) for stack, depth in student.items()}
+
+
+def _explicit_table(table: Any, spec: str, depth: int) -> Mapping[str, Any]:
+    """Check that one stack's table has all student layers."""
+    if isinstance(table, list):
+        table = {str(index): entry for index, entry in enumerate(table)}
     if not isinstance(table, dict) or set(table) != {str(index) for index in range(depth)}:
         found = f"student layers {', '.join(map(str, table))}" if isinstance(table, dict) else "no object"
         raise UsageError(
@@ -139,10 +153,9 @@ def _read_table(path: Path) -> Any:
             do="Give `--layers` one of these.",
         )
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UsageError(f"Cannot read the layer map `{path}`: {error}.", do="Give it a JSON object.") from error
-    return {str(index): entry for index, entry in enumerate(table)} if isinstance(table, list) else table
 
 
 def _explicit_feed(table: Mapping[str, Any], layer: int, teacher_depth: int) -> Feed:

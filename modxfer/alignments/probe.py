@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modxfer.alignments.images import load_processor, read_images
+from modxfer.alignments.patches import Patches
 from modxfer.alignments.tokens import Matches, TokenSpans, encode_spans, require_fast
 from modxfer.architectures import FINAL, Architecture, Side, Site
 from modxfer.errors import AlignmentError, ArchitectureError, UsageError
@@ -29,22 +31,22 @@ class _AllSeen(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """A batch of texts, tokenised.
+    """A batch of texts, tokenised, or of images.
 
     Attributes:
-        inputs: What the model takes, tensors of shape (texts, tokens).
-        spans: The characters that each token covers, one a text.
+        inputs: What the model takes, tensors of shape (texts, tokens), or (images, channels, height, width).
+        spans: What each token covers, one a text or image: characters, or patches.
     """
 
     inputs: "Mapping[str, torch.Tensor]"
-    spans: Sequence[TokenSpans]
+    spans: Sequence[TokenSpans | Patches]
 
 
 class Probe:
     """One base model with hooks at chosen sites. Use it as a context, so that the hooks go away."""
 
     def __init__(self, folder: Path, architecture: Architecture, sites: Collection[Site], *, device: str) -> None:
-        """Load the base model and its tokenizer, and hang the hooks.
+        """Load the base model and its tokenizer (or what prepares its images), and hang the hooks.
 
         Args:
             folder: The base model's folder.
@@ -54,15 +56,17 @@ class Probe:
 
         Raises:
             ArchitectureError: its weights lack a tensor, or a site's submodule is not there.
-            AlignmentError: it has no fast tokenizer.
+            AlignmentError: it has no fast tokenizer, or nothing that prepares its images.
         """
         self._name = architecture.name
+        self._kind = architecture.family.kind
         self._sites = frozenset(sites)
         self._device = device
-        self._tokenizer = _load_tokenizer(folder, self._name)
-        self._model = _load_model(folder, self._name).to(device)
-        self._max_tokens = min(MAX_TEXT_TOKENS, self._tokenizer.model_max_length, _positions(self._model.config))
+        self._processor = load_processor(folder, self._name) if self._kind.reads_images else None
+        self._tokenizer = _load_tokenizer(folder, self._name) if self._kind.reads_text else None
+        self._model = _load_model(folder, self._name, auto_class=architecture.family.auto_class).to(device)
         self._seen: dict[Site, torch.Tensor] = {}
+        self._texts = 0
         self._handles = [
             self._hook(site, architecture.path(site), _rows(architecture, site)) for site in sorted(self._sites, key=str)
         ]
@@ -75,21 +79,27 @@ class Probe:
             handle.remove()
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """Tokenise a batch of texts.
+        """Tokenise a batch of texts, or prepare a batch of images.
 
         Args:
-            texts: The texts; what lies behind the model's maximum length is cut off.
+            texts: The texts; what lies behind the model's maximum length is cut off. For an encoder of images, their paths.
 
         Returns:
             Inputs and spans.
+
+        Raises:
+            CorpusError: an image cannot be read.
         """
         import torch
 
+        if self._tokenizer is None:
+            pixels, patches = read_images(texts, self._processor, self._model.config)
+            return Encoded(inputs={"pixel_values": pixels.to(self._device)}, spans=patches)
         encoded = self._tokenizer(
             list(texts),
             padding=True,
             truncation=True,
-            max_length=self._max_tokens,
+            max_length=min(MAX_TEXT_TOKENS, self._tokenizer.model_max_length, _positions(self._model.config)),
             return_tensors="np",
             return_offsets_mapping=True,
             return_special_tokens_mask=True,
@@ -98,6 +108,8 @@ class Probe:
         offsets, special = encoded.pop("offset_mapping"), encoded.pop("special_tokens_mask")
         spans = [encode_spans(offsets[row], special[row], text) for row, text in enumerate(texts)]
         inputs = {key: torch.from_numpy(np.asarray(value)).to(self._device) for key, value in encoded.items()}
+        if self._kind.has_decoder_inputs:  # the decoder reads the same text
+            inputs |= {f"decoder_{key}": value for key, value in inputs.items()}
         return Encoded(inputs=inputs, spans=spans)
 
     def run(self, encoded: Encoded) -> "dict[Site, torch.Tensor]":
@@ -115,6 +127,7 @@ class Probe:
         import torch
 
         self._seen = {}
+        self._texts = len(next(iter(encoded.inputs.values())))
         try:
             with torch.inference_mode(), contextlib.suppress(_AllSeen):
                 self._model(**encoded.inputs)
@@ -137,8 +150,12 @@ class Probe:
 
         rows = rows if site.point.side is Side.OUTPUT else None
 
-        def take(activation: "torch.Tensor") -> None:
-            self._seen[site] = activation if rows is None else activation[..., rows.to(activation.device)]
+        def take(given: Any) -> None:
+            activation = given if hasattr(given, "shape") else given[0]  # some give a tuple, or an object like one
+            if activation.ndim == 2:  # OPT runs its FFN on all texts as one
+                activation = activation.reshape(self._texts, -1, activation.shape[-1])
+            own = activation if rows is None else activation[..., rows.to(activation.device)]
+            self._seen.setdefault(site, own)  # DeBERTa runs some on its table of positions afterwards
             if len(self._seen) == len(self._sites):
                 raise _AllSeen
 
@@ -247,20 +264,23 @@ def _load_tokenizer(folder: Path, name: str) -> Any:
             do=f"Put its `tokenizer.json` into `{folder}`.",
         ) from error
     require_fast(tokenizer, name)
+    tokenizer.padding_side = "right"  # a decoder's positions count from the first token
+    if tokenizer.pad_token is None:  # many decoders have none; which token it is does not matter, it is masked
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 
 
-def _load_model(folder: Path, name: str) -> Any:
+def _load_model(folder: Path, name: str, *, auto_class: str) -> Any:
     import torch
+    import transformers
     from safetensors import SafetensorError
-    from transformers import AutoModel
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model, report = AutoModel.from_pretrained(
+        model, report = getattr(transformers, auto_class).from_pretrained(
             str(folder), local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -272,11 +292,14 @@ def _load_model(folder: Path, name: str) -> Any:
         if bars:
             logging.enable_progress_bar()
     _check_complete(report, name)
+    model.config.use_cache = False  # each text is read once
     return model.eval()
 
 
 def _check_complete(report: Mapping[str, Any], name: str) -> None:
-    """Refuse a base model of which transformers made up a tensor; a pooler does not matter here."""
+    """Refuse a base model of which transformers made up a tensor; a pooler does not matter here, and transformers does not miss
+    a second name of a tensor.
+    """
     lost = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     lost += [str(key) for key in report.get("mismatched_keys", ())]
     if lost:

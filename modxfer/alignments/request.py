@@ -9,7 +9,7 @@ import numpy as np
 from modxfer.alignments.aligners import Use
 from modxfer.alignments.alignment_map import ARRAYS, AlignmentMap, SiteMap, SitePair
 from modxfer.alignments.layer_maps import LayerMap
-from modxfer.architectures import FINAL, RESIDUAL, VOCABULARY, Architecture, Point, Route, Side, Site, Submodule
+from modxfer.architectures import EMBEDDED, FINAL, VOCABULARY, Architecture, Point, Route, Side, Site, Submodule
 from modxfer.errors import AlignmentError
 
 
@@ -76,6 +76,23 @@ class AlignmentRequest:
         )
 
     @classmethod
+    def union(cls, requests: Iterable["AlignmentRequest"]) -> "AlignmentRequest":
+        """Request what any of several modules needs.
+
+        Args:
+            requests: The requests of modules that go from one base model to another by one layer map.
+
+        Returns:
+            The request.
+        """
+        every = list(requests)
+        return cls(
+            layers=tuple(sorted({pair for each in every for pair in each.layers})),
+            inside=tuple(sorted({use for each in every for use in each.inside})),
+            outside=tuple(sorted({use for each in every for use in each.outside})),
+        )
+
+    @classmethod
     def whole(cls, layers: LayerMap, *, teacher: Architecture, student: Architecture) -> "AlignmentRequest":
         """Request what any module on the teacher may need: one map for all modules that go from one base model to another.
 
@@ -91,9 +108,16 @@ class AlignmentRequest:
             The request, for the roles that both base models have.
         """
         inside, outside = (_common(teacher, student, in_layers=in_layers) for in_layers in (True, False))
-        uses = [use for role, row in inside.items() for use in (*_role_uses(role, row), *_bottleneck_uses(role, row))]
+        uses = [
+            use
+            for role, row in inside.items()
+            for use in (*_role_uses(role, row), *_update_uses(role, row, residuals=student.residuals))
+        ]
+        uses += [use for point in _streams(teacher) & _streams(student) for use in _stream_uses(point)]
         head = RouteUse(route=Route(reads=FINAL, writes=FINAL), reads=True, writes=True, updates=False)
         others = [use for role, row in outside.items() for use in _role_uses(role, row)]
+        if teacher.family.embedded and student.family.embedded:
+            others.append(RouteUse(route=Route(reads=EMBEDDED, writes=EMBEDDED), reads=True, writes=True, updates=False))
         return cls.of(layers, inside=uses, outside=[*others, head])
 
     def uses(self, teacher: Architecture, student: Architecture) -> Mapping[SitePair, PairUse]:
@@ -122,6 +146,8 @@ class AlignmentRequest:
         ]
         for stack, at_student, at_teacher, routes in [*places, ("", None, None, self.outside)]:
             for item in routes:
+                if at_student is not None and not (_has(student, stack, item.route) and _has(teacher, stack, item.route)):
+                    continue  # roles of another stack: a decoder's cross-attention
                 read, written = (
                     SitePair(
                         student.canonical(Site(stack, at_student, point)),
@@ -132,7 +158,29 @@ class AlignmentRequest:
                 if item.reads or item.writes:
                     yield read, PairUse(use=Use(reads=item.reads, updates=item.updates))
                 if item.writes:
-                    yield written, PairUse(use=Use(writes=True), written_from=read)
+                    is_measured = VOCABULARY not in (student.dimension(read.student), student.dimension(written.student))
+                    yield written, PairUse(use=Use(writes=True), written_from=read if is_measured else None)
+
+
+def split_vocabularies(
+    uses: Mapping[SitePair, PairUse], student: Architecture
+) -> tuple[dict[SitePair, PairUse], dict[SitePair, PairUse]]:
+    """Tell pairs of sites with activations from those that hold token ids, where nothing can be measured.
+
+    Args:
+        uses: What is done at each pair of sites.
+        student: The student's structure.
+
+    Returns:
+        The pairs to measure, and those of two vocabularies.
+    """
+    words = {pair: item for pair, item in uses.items() if student.dimension(pair.student) == VOCABULARY}
+    return {pair: item for pair, item in uses.items() if pair not in words}, words
+
+
+def _has(base: Architecture, stack: str, route: Route) -> bool:
+    """Say whether the layers of a stack have the points of a route."""
+    return {route.reads.role, route.writes.role} <= base.family.stacks[stack].names()
 
 
 def _common(teacher: Architecture, student: Architecture, *, in_layers: bool) -> dict[str, Submodule]:
@@ -157,16 +205,24 @@ def _role_uses(role: str, row: Submodule) -> Iterator[RouteUse]:
     yield RouteUse(route=route, reads=is_matrix, writes=True, updates=is_matrix)
 
 
-def _bottleneck_uses(role: str, row: Submodule) -> Iterator[RouteUse]:
-    """What a bottleneck can do around a submodule: read what a sub-block begins with, puts out, or has normalised; and write
-    before or behind its normalisation.
-    """
-    before, behind = Point(role, Side.INPUT), Point(role, Side.OUTPUT)
-    if row.elementwise:
-        yield RouteUse(route=Route(reads=before, writes=before), reads=False, writes=True, updates=False)
-        yield RouteUse(route=Route(reads=behind, writes=behind), reads=True, writes=True, updates=True)
-    elif row.writes == RESIDUAL:
+def _update_uses(role: str, row: Submodule, *, residuals: frozenset[str]) -> Iterator[RouteUse]:
+    """What a bottleneck can do behind a submodule: read what a sub-block puts out."""
+    if not row.elementwise and row.writes in residuals:
+        behind = Point(role, Side.OUTPUT)
         yield RouteUse(route=Route(reads=behind, writes=behind), reads=True, writes=False, updates=True)
+
+
+def _streams(base: Architecture) -> frozenset[Point]:
+    """List the points of the residual stream around the sub-blocks of all stacks."""
+    return frozenset(point for stack in base.family.stacks.values() for point in stack.stream)
+
+
+def _stream_uses(point: Point) -> Iterator[RouteUse]:
+    """What a bottleneck can do in the stream: read where a sub-block begins or ends, and write where it adds or ends."""
+    is_sum = point.role.endswith("_sum")
+    yield RouteUse(
+        route=Route(reads=point, writes=point), reads=not is_sum, writes=point.side is Side.OUTPUT, updates=not is_sum
+    )
 
 
 @runtime_checkable

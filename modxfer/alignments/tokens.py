@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int64
 
 from modxfer.errors import AlignmentError
 
-Mode = Literal["spans", "words", "ends"]
+Mode = Literal["spans", "words", "ends", "patches"]
 
 _Keyed = tuple[Int64[np.ndarray, " found"], Int64[np.ndarray, " found"]]
 

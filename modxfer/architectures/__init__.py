@@ -3,9 +3,10 @@
 from modxfer.architectures.architecture import Architecture, architecture_from_config, read_config
 from modxfer.architectures.families import FAMILIES
 from modxfer.architectures.sites import FINAL, Direction, Point, Route, Side, Site
-from modxfer.architectures.structure import RESIDUAL, VOCABULARY, Family, Kind, Rows, Stack, Submodule
+from modxfer.architectures.structure import EMBEDDED, RESIDUAL, VOCABULARY, Family, Kind, Rows, Stack, Submodule
 
 __all__ = [
+    "EMBEDDED",
     "FAMILIES",
     "FINAL",
     "RESIDUAL",

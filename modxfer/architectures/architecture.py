@@ -1,9 +1,11 @@
 """One base model's structure, built from its config alone: no weights are read and no model is made."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ from jaxtyping import Int64
 
 from modxfer.architectures.families import FAMILIES
 from modxfer.architectures.sites import FINAL, Point, Side, Site
-from modxfer.architectures.structure import RESIDUAL, VOCABULARY, Family, Size, Submodule
+from modxfer.architectures.structure import BEHIND, EMBEDDED, OPTIONAL, RESIDUAL, Family, Size, Submodule
 from modxfer.errors import ArchitectureError
 
 FAMILIES_FILE = "modxfer/architectures/families"
+
+_HEAD_COUNTS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,8 @@ class Architecture:
         dimensions: Width in units of each of the family's dimensions.
         depths: Number of layers of each stack.
         groups: Stack and role to the number of groups of its fused matrix; without an entry for a role whose matrix is its own.
+        attention_heads: Number of heads of queries, if the config says.
+        renamed: The family's row with the names of other versions of `transformers`, where submodules were renamed.
     """
 
     name: str
@@ -37,6 +43,21 @@ class Architecture:
     dimensions: Mapping[str, int]
     depths: Mapping[str, int]
     groups: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    attention_heads: int | None = None
+    renamed: Family | None = None
+
+    @property
+    def residuals(self) -> frozenset[str]:
+        """The dimensions of the residual streams: one for each stack that has its own."""
+        return frozenset({RESIDUAL, *(stack.residual for stack in self.family.stacks.values())})
+
+    def with_other_names(self) -> "Architecture":
+        """Give the submodules the names that they have in other versions of `transformers`.
+
+        Returns:
+            The same structure; itself where nothing was renamed.
+        """
+        return self if self.renamed is None else replace(self, family=self.renamed, renamed=self.family)
 
     def submodule(self, site: Site) -> Submodule:
         """Give the row of the family's table that a site's role names.
@@ -79,7 +100,7 @@ class Architecture:
             A key of the family's dimensions.
         """
         if site.point == FINAL:
-            return RESIDUAL
+            return self.family.final_dimension
         submodule = self.submodule(site)
         return submodule.reads if site.point.side is Side.INPUT else submodule.writes
 
@@ -117,10 +138,25 @@ class Architecture:
             site: Any site of this base model.
 
         Returns:
-            The same site, or the one in the same layer that carries the same activations, or its stand-in.
+            The same site, or the one that carries the same activations, or its stand-in. What is outside the
+            base model reads the final hidden state.
         """
-        same = self.family.stand_ins if site.layer is None else self.family.stacks[site.stack].same
-        return Site(site.stack, site.layer, same.get(site.point, site.point))
+        if site.layer is None:
+            return self._canonical_outside(site)
+        stack = self.family.stacks[site.stack]
+        point = stack.stream.get(site.point, site.point)
+        if point != BEHIND:
+            return Site(site.stack, site.layer, stack.same.get(point, point))
+        if site.layer + 1 < self.depths[site.stack]:
+            return self.canonical(Site(site.stack, site.layer + 1, Point("attention", Side.INPUT)))
+        return self._canonical_outside(Site("", None, stack.behind or FINAL))
+
+    def _canonical_outside(self, site: Site) -> Site:
+        if site.point == EMBEDDED and self.family.embedded is not None:
+            return self.canonical(self.family.embedded)
+        if site.point.side is Side.INPUT and site.point.role in self.family.modules:
+            site = Site("", None, FINAL) if self.family.modules[site.point.role].outside_base else site
+        return Site(site.stack, None, self.family.stand_ins.get(site.point, site.point))
 
     def prefix(self, task: str | None) -> str:
         """Give what stands before the base model's paths in a task model.
@@ -167,6 +203,18 @@ class Architecture:
         parts = (submodule.writes,) if submodule.rows is None else submodule.rows.parts
         return sum(self.dimensions[part] for part in parts)
 
+    def table_rows(self, role: str) -> str:
+        """Say what the rows of a lookup table are.
+
+        Args:
+            role: A role of the family's tables.
+
+        Returns:
+            Their number and what each stands for; tables of two base models correspond where both are the same.
+        """
+        kind = self.family.tables[role].reads
+        return f"{self.dimensions.get(kind)} {kind}"
+
     def roles(self) -> Iterator[tuple[str, int | None, str, Submodule]]:
         """List every submodule that the family's table knows and this base model has.
 
@@ -180,7 +228,8 @@ class Architecture:
         for stack, table in self.family.stacks.items():
             for layer in range(self.depths[stack]):
                 for role, submodule in table.roles.items():
-                    yield stack, layer, role, submodule
+                    if layer > 0 or not submodule.except_first:
+                        yield stack, layer, role, submodule
 
 
 def architecture_from_config(config: Mapping[str, Any], *, name: str, family: Family | None = None) -> Architecture:
@@ -210,14 +259,15 @@ def architecture_from_config(config: Mapping[str, Any], *, name: str, family: Fa
             do=f"Add a row for it in {FAMILIES_FILE}.",
         )
     family = _variant(family, config)
+    own, other = (family.before_5, family) if family.before_5 and _is_before_5() else (family, family.before_5)
     architecture = Architecture(
         name=name,
         model_type=str(model_type),
-        family=family,
+        family=own,
         dimensions={
             key: _size(config, keys, name=name)
             for key, keys in family.dimensions.items()
-            if key != VOCABULARY or _look_up(config, str(keys[0])) is not None  # few modules touch it, and some configs lack it
+            if key not in OPTIONAL or any(isinstance(size, int) or _look_up(config, str(size)) is not None for size in keys)
         },
         depths={key: _size(config, stack.depth, name=name) for key, stack in family.stacks.items()},
         groups={
@@ -226,16 +276,15 @@ def architecture_from_config(config: Mapping[str, Any], *, name: str, family: Fa
             for role, submodule in stack.roles.items()
             if submodule.rows is not None
         },
+        attention_heads=next((config[key] for key in _HEAD_COUNTS if type(config.get(key)) is int), None),
+        renamed=other,
     )
     _check_heads(config, architecture)
     return architecture
 
 
-_HEAD_COUNTS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
-
-
 def _check_heads(config: Mapping[str, Any], architecture: Architecture) -> None:
-    """Refuse sizes that no attention can have: each head has equally many units, and each of a key's serves equally many heads."""
+    """Refuse sizes that no attention can have: heads of one size, and as many queries for each key."""
     heads, shared = architecture.dimensions.get("heads"), architecture.dimensions.get("kv_heads")
     if heads is None:
         return
@@ -254,9 +303,21 @@ def _check_heads(config: Mapping[str, Any], architecture: Architecture) -> None:
 def _variant(family: Family, config: Mapping[str, Any]) -> Family:
     """Take the row for base models whose config says what this one says."""
     for said, variant in family.variants:
-        if all(_look_up(config, key) == value for key, value in said.items()):
+        if all(_fits(_look_up(config, key), value) for key, value in said.items()):
             return _variant(variant, config)
     return family
+
+
+def _fits(found: Any, wanted: Any) -> bool:
+    return wanted.fullmatch(str(found)) is not None if isinstance(wanted, re.Pattern) else bool(found == wanted)
+
+
+@cache
+def _is_before_5() -> bool:
+    """Whether the installed `transformers` has the submodule names from before its version 5."""
+    from importlib.metadata import version  # slow, and few families ask
+
+    return int(version("transformers").partition(".")[0]) < 5
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -95,3 +95,8 @@ class Route:
 
     reads: Point
     writes: Point
+
+    @property
+    def points(self) -> tuple[Point, Point]:
+        """Both of its ends."""
+        return self.reads, self.writes

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modxfer.cli import align, convert, demo, env, evaluate, experiment, inspect, options, pull, push, registry, train
+from modxfer.cli import align, convert, demo, env, evaluate, experiment, inspect, options, pull, push, registry, support, train
 from modxfer.cli.errors import INTERRUPTED, USAGE_ERROR, explain_usage
 from modxfer.cli.output import Output
 
@@ -29,6 +29,7 @@ app.command("train", epilog=train.HOW_TO, short_help="Train a module, new or tra
 app.command("inspect", short_help="Say what a module or a base model is.")(inspect.inspect)
 app.command("pull", short_help="Fetch a module or an alignment map from the Hub.")(pull.pull)
 app.command("push", short_help="Publish a module or an alignment map on the Hub.")(push.push)
+app.command("support", short_help="Say which methods can be moved on which base models.")(support.support)
 app.add_typer(registry.app, name="registry")
 app.add_typer(experiment.app, name="experiment")
 app.command("demo", short_help="Show the whole job on a real base model.")(demo.demo)

@@ -95,7 +95,8 @@ def base_tables(report: BaseReport) -> Iterator[RenderableType]:
     yield facts(
         {
             "base model": report.name + (f" at {report.revision}" if report.revision else f" in {report.folder}"),
-            "family": f"{report.family} ({report.attention})",
+            "family": f"{report.family} ({report.attention})"
+            + ("; not in the table, its roles were read off its submodules" if report.inferred else ""),
             "layers": ", ".join(f"{stack} {depth}" for stack, depth in report.depths.items()),
             "widths": ", ".join(f"{name} {width}" for name, width in report.widths.items()),
             "weights": _weights_line(report),

@@ -47,6 +47,7 @@ def conversion_summary(converted: "Converted") -> RenderableType:
             "tensors": f"{tensors['converted']} converted",
             "dropped": _lines(record["dropped"]),
             "not exact": _lines(record["approximated"]),
+            "noted": _lines(record["notes"]),
             "time": f"{converted.seconds:.1f} s",
         }
     )

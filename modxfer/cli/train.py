@@ -1,5 +1,6 @@
 """`modxfer train`."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -71,6 +72,7 @@ def train(
     teacher: Annotated[
         str | None, typer.Option("--from", metavar="MODEL", help="Its teacher.  [default: what MODULE names]")
     ] = None,
+    drop_missing: options.DropMissingOption = False,
     head: Annotated[NewHead, typer.Option("--head", help="The head of MODULE.")] = NewHead.KEEP,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Folder to write.  [default: STUDENT-TASK-METHOD]")
@@ -144,7 +146,16 @@ def train(
     """
     with reporting(json=json, quiet=quiet, debug=debug) as out:
         if init_from is None:
-            _refuse_unused(teacher=teacher, layers=layers, align=align, alignment=alignment, corpus=corpus)
+            _refuse_unused(
+                {
+                    "--from": teacher,
+                    "--drop-missing": "" if drop_missing else None,
+                    "--layers": layers if layers != LAYERS else None,
+                    "--align": align if align != ALIGNER else None,
+                    "--alignment": alignment,
+                    "--corpus": corpus,
+                }
+            )
 
         from modxfer import api
         from modxfer.cli.training_reports import training_summary
@@ -211,6 +222,7 @@ def train(
                 teacher=teacher,
                 layers=layers,
                 align=choice,
+                drop_missing=drop_missing,
                 force=force,
                 resume=resume,
                 progress=report,
@@ -222,20 +234,13 @@ def train(
         out.result(trained.as_json(), str(trained.output))
 
 
-def _refuse_unused(*, teacher: str | None, layers: str, align: str, alignment: str | None, corpus: str | None) -> None:
+def _refuse_unused(given: Mapping[str, str | None]) -> None:
     """Refuse options of a conversion where nothing is converted: who gives them believes that they do something."""
     from modxfer.errors import UsageError
 
-    given = {
-        "--from": teacher,
-        "--layers": layers if layers != LAYERS else None,
-        "--align": align if align != ALIGNER else None,
-        "--alignment": alignment,
-        "--corpus": corpus,
-    }
     for flag, value in given.items():
         if value is not None:
             raise UsageError(
-                f"`{flag} {value[:200]}` is for a module that is converted first, and no `--init-from` is given.",
+                f"`{f'{flag} {value[:200]}'.strip()}` is for a module that is converted first, and no `--init-from` is given.",
                 do=f"Name that module with `--init-from`, or leave `{flag}` out.",
             )

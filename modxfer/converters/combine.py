@@ -7,6 +7,7 @@ import numpy as np
 
 from modxfer.converters.methods import LORA
 from modxfer.converters.module import Array, Piece, Place
+from modxfer.converters.ranks import truncate
 from modxfer.errors import ConversionError
 
 
@@ -39,7 +40,11 @@ def combine(
     total = sum(weight for weight, _ in pieces)
     weights = [weight / total for weight, _ in pieces]
     members = [piece for _, piece in pieces]
-    if whole_updates and members[0].method is LORA and all(member.parts.keys() == members[0].parts.keys() for member in members):
+    if (
+        whole_updates
+        and members[0].method is LORA
+        and all(member.parts.keys() == members[0].parts.keys() for member in members)
+    ):
         piece, lost = _average_updates(members, weights)
         approximated[f"{place}: mean of {len(members)} updates cut to rank {_rank(piece)}, {lost:.1%} of its size lost"] = None
         return piece
@@ -66,38 +71,22 @@ def _carry_scaling(piece: Piece, like: Piece) -> dict[str, Array]:
 
 
 def _average_updates(pieces: Sequence[Piece], weights: Sequence[float]) -> tuple[Piece, float]:
-    """Best approximation, in the Frobenius norm, of the mean update at the largest rank among the pieces.
+    """Find the best approximation, in the Frobenius norm, of the mean update at the largest rank among the pieces.
 
     What a piece has beside its two factors is averaged part by part.
 
-    Eckart-Young on a product of thin factors: the mean is [up_1 ... up_k] [w_1 down_1; ...; w_k down_k], so the singular values
-    are those of a matrix of the summed ranks, found by two QR decompositions.
+    The mean is a product of thin factors, [up_1 ... up_k] [w_1 down_1; ...; w_k down_k].
     """
     widest = max(pieces, key=_rank)
-    rank = _rank(widest)
     carried = [_carry_scaling(piece, widest) for piece in pieces]
     ups = np.concatenate([parts["up"].astype(np.float64) for parts in carried], axis=1)
     downs = np.concatenate([weight * parts["down"].astype(np.float64) for weight, parts in zip(weights, carried, strict=True)])
-    up_basis, up_core = np.linalg.qr(ups)
-    down_basis, down_core = np.linalg.qr(downs.T)
-    left, values, right = np.linalg.svd(up_core @ down_core.T, full_matrices=False)
-    size = float(np.linalg.norm(values))
-    lost = float(np.linalg.norm(values[rank:])) / size if size > 0 else 0.0
-    root = np.sqrt(values[:rank])
-    up = up_basis @ (left[:, :rank] * root)
-    down = (root[:, None] * right[:rank]) @ down_basis.T
+    (up, down), lost = truncate(ups, downs, rank=_rank(widest))
     others = {
         part: np.average([parts[part].astype(np.float64) for parts in carried], axis=0, weights=weights)
         for part in widest.parts.keys() - {"down", "up"}
     }
-    return replace(widest, parts={"down": _pad(down, rank, axis=0), "up": _pad(up, rank, axis=1), **others}), lost
-
-
-def _pad(tensor: np.ndarray, rank: int, *, axis: int) -> np.ndarray:
-    """Fill up with zeros where the two sites are narrower than the rank."""
-    missing = rank - tensor.shape[axis]
-    widths = [(0, missing if index == axis else 0) for index in range(tensor.ndim)]
-    return np.pad(tensor, widths) if missing > 0 else tensor
+    return replace(widest, parts={"down": down, "up": up, **others}), lost
 
 
 def _rank(piece: Piece) -> int:

@@ -8,10 +8,12 @@ import numpy as np
 from modxfer.alignments.alignment_map import IDENTITY, UNASSIGNED, AlignmentMap, SiteMap, SitePair
 from modxfer.alignments.layer_maps import LayerMap
 from modxfer.alignments.request import AlignmentRequest, RouteUse
-from modxfer.architectures import Architecture, Direction, Point, Site
+from modxfer.architectures import RESIDUAL, VOCABULARY, Architecture, Direction, Point, Site
 from modxfer.converters.combine import combine
+from modxfer.converters.gains import check_gains
 from modxfer.converters.methods import Axis
 from modxfer.converters.module import Array, Module, Piece, Place
+from modxfer.converters.products import fit_product
 from modxfer.errors import ConversionError
 
 
@@ -62,7 +64,9 @@ def request_for(module: Module, layers: LayerMap) -> AlignmentRequest:
                 updates=bool(piece.method.update),
             )
         )
-    return AlignmentRequest.of(layers, inside=routes[False], outside=routes[True])
+    stacks = {place.stack for place in module.pieces if not place.is_outside}
+    used = replace(layers, feeds={stack: feeds for stack, feeds in layers.feeds.items() if stack in stacks})
+    return AlignmentRequest.of(used, inside=routes[False], outside=routes[True])
 
 
 def convert_module(
@@ -102,8 +106,9 @@ def convert_module(
             do="Choose those with `--layers`.",
         )
     for place, piece in module.pieces.items():
-        if place.is_outside and _student_has(place, student, notes):
+        if place.is_outside and _student_has(place, piece, teacher=teacher, student=student, notes=notes):
             pieces[place] = mover.move(piece, place, teacher_layer=None, student_layer=None)
+    pieces = {place: _fit_product(piece, place, student, notes) for place, piece in pieces.items()}
     pieces = {place: _in_dtype_of(piece, place, module) for place, piece in pieces.items()}
     _note_layers(module, layers, notes)
     _check(pieces, student)
@@ -160,7 +165,8 @@ class _Mover:
             Direction.READS: self._map(piece.route.reads, place.stack, teacher_layer, student_layer),
             Direction.WRITES: self._map(piece.route.writes, place.stack, teacher_layer, student_layer),
         }
-        self._check_paper(maps, place)
+        self._check_paper(piece, maps, place)
+        check_gains(piece, place, teacher=self.teacher, student=self.student)
         with_offsets = _with_offsets(piece, maps[Direction.READS])
         parts = {
             part: self._move_tensor(tensor, piece.method.parts[part], maps, place, part, piece)
@@ -169,13 +175,18 @@ class _Mover:
         _keep_update_size(parts, piece, maps)
         if any(site_map.form == "matrix" for site_map in maps.values()):
             self.notes.approximated[f"{place.name}: moved through dense maps, which are fitted and not exact"] = None
-            for part in ("norm_before.weight", "norm_after.weight"):
+            if piece.method.is_difference:
+                self.notes.approximated[f"{place.name}: a dense map spreads a sparse difference over all entries"] = None
+            for part in (piece.method.norm_before, piece.method.norm_after):
                 if part in parts:
                     self.notes.approximated[f"{place.name}: beside `{part}` constants and sizes are left as they come"] = None
         return replace(piece, parts=parts)
 
-    def _check_paper(self, maps: Mapping[Direction, SiteMap], place: Place) -> None:
+    def _check_paper(self, piece: Piece, maps: Mapping[Direction, SiteMap], place: Place) -> None:
         """Refuse a map of `paper` that was made for a module with other inputs: it writes here as something else reads."""
+        sites = [Site(place.stack, None if place.is_outside else place.layer, point) for point in piece.route.points]
+        if VOCABULARY in {self.student.dimension(self.student.canonical(site)) for site in sites}:
+            return  # token ids and units have no assignment in common
         read, written = (maps[direction].assignment for direction in (Direction.READS, Direction.WRITES))
         if self.alignment is None or self.alignment.aligner != "paper" or read is None or written is None:
             return
@@ -221,6 +232,31 @@ class _Mover:
                 do="Leave that piece out of the module, or choose a student whose units or tokens the teacher has.",
             )
 
+    def _for_axis(self, axis: Axis, site_map: SiteMap, place: Place, part: str, piece: Piece) -> SiteMap:
+        """Narrow a map down to the units that an axis indexes, and refuse one under which it would mean something else."""
+        if axis.one_to_one and site_map.form == "matrix":
+            raise ConversionError(
+                f"`{place}` `{part}` {axis.one_to_one}.",
+                do="Choose a student whose units are the teacher's (`--align identity`), or use `--align lsa`.",
+            )
+        if axis.block is None or site_map.assignment is None:
+            return site_map
+        point = piece.route.reads if axis.site is Direction.READS else piece.route.writes
+        teacher_width = self.teacher.width(
+            self.teacher.canonical(Site(place.stack, None if place.is_outside else place.layer, point))
+        )
+        own, served = axis.units(len(site_map.assignment)), axis.units(teacher_width)
+        assignment = site_map.assignment[own]
+        odd = int(np.sum((assignment != UNASSIGNED) & ((assignment < served.start) | (assignment >= served.stop))))
+        if odd:
+            raise ConversionError(
+                f"`{place}` `{part}` needs blocks of units that stay apart, and {odd} of the student's {len(assignment)} units "
+                f"of one are served by teacher units of another.",
+                do="Choose a student whose units are the teacher's (`--align identity`), or leave that piece out.",
+            )
+        narrowed = np.where(assignment == UNASSIGNED, UNASSIGNED, assignment - served.start)
+        return replace(site_map, assignment=narrowed, correlation=site_map.correlation[own])
+
     def _move_tensor(
         self,
         tensor: Array,
@@ -234,7 +270,7 @@ class _Mover:
         for index, axis in enumerate(axes):
             if axis is None:
                 continue
-            site_map = maps[axis.direction]
+            site_map = self._for_axis(axis, maps[axis.site], place, part, piece)
             if site_map.form == "identity":
                 continue
             self._check_served(axis, site_map, place, part)
@@ -261,14 +297,21 @@ def _along(tensor: Array, index: int, axis: Axis, site_map: SiteMap, *, with_con
         if len(unserved):
             gathered[(slice(None),) * index + (unserved,)] = axis.unserved
         return gathered
-    reading = axis.direction is Direction.READS
-    matrix = site_map.reading_matrix(with_constant=with_constant).T if reading else _writing(site_map)
+    matrix = _dense(axis, site_map, with_constant=with_constant)
     wide = tensor.astype(np.float64)
     if axis.gain:
         share = np.square(matrix.astype(np.float64))
         share /= np.maximum(share.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
         return np.asarray(share @ wide)
     return np.asarray(np.moveaxis(np.tensordot(matrix.astype(np.float64), wide, axes=(1, index)), 0, index))
+
+
+def _dense(axis: Axis, site_map: SiteMap, *, with_constant: bool) -> np.ndarray:
+    """Give the matrix of an axis, shape (student, teacher); updates are read by the inverse of their writing."""
+    if axis.of_update:
+        return np.asarray(np.linalg.pinv(_writing(site_map).astype(np.float64)).T)
+    reading = axis.direction is Direction.READS
+    return site_map.reading_matrix(with_constant=with_constant).T if reading else _writing(site_map)
 
 
 def _writing(site_map: SiteMap) -> np.ndarray:
@@ -280,7 +323,7 @@ def _writing(site_map: SiteMap) -> np.ndarray:
 def _with_offsets(piece: Piece, reading: SiteMap) -> dict[str, Array]:
     """Let biases take up the constant that a reading map adds, W (R x + c) + b = (W R) x + (W c + b), before they are moved."""
     parts = dict(piece.parts)
-    if reading.offset is None or "norm_before.weight" in parts:  # behind a normalisation the constant is another one
+    if reading.offset is None or piece.method.norm_before in parts:  # behind a normalisation the constant is another one
         return parts
     for weight, bias in piece.method.offsets.items():
         if weight in parts and bias in parts:
@@ -299,7 +342,7 @@ def _keep_update_size(parts: dict[str, Array], piece: Piece, maps: Mapping[Direc
     reading, writing = maps[Direction.READS], maps[Direction.WRITES]
     if not piece.method.update or "matrix" not in (reading.form, writing.form):
         return
-    if "norm_after.weight" in parts:  # a normalisation behind the update sets its size
+    if piece.method.norm_after in parts:  # a normalisation behind the update sets its size
         return
     if reading.form == "matrix" and (reading.teacher_covariance is None or reading.student_covariance is None):
         raise ConversionError(
@@ -322,12 +365,34 @@ def _update_size(down: Array, up: Array, covariance: np.ndarray | None) -> float
     return float(np.sqrt(max(np.sum((wide_up @ inner) * wide_up), 0.0)))
 
 
-def _student_has(place: Place, student: Architecture, notes: _Notes) -> bool:
+def _student_has(place: Place, piece: Piece, *, teacher: Architecture, student: Architecture, notes: _Notes) -> bool:
     """Whether the student has the submodule of a piece outside the layers; a head sits in any base model."""
-    if place.is_head or place.role in student.family.modules:
+    if not piece.method.has_spaces:
+        name = place.name.partition(".")[2]
+        notes.dropped[f"{name}: no role of {teacher.model_type} covers it, so nothing says where it belongs"] = None
+        return False
+    if place.is_head or place.role in student.family.names():
         return True
-    notes.dropped[f"{place.role}: {student.model_type} has no such submodule"] = None
-    return False
+    if place.role not in student.family.tables:
+        notes.dropped[f"{place.role}: {student.model_type} has no such submodule"] = None
+        return False
+    own, theirs = (base.table_rows(place.role) for base in (teacher, student))
+    if own != theirs:
+        notes.dropped[f"{place.role}: its rows are {own}, and the student's are {theirs}"] = None
+    return own == theirs
+
+
+def _fit_product(piece: Piece, place: Place, student: Architecture, notes: _Notes) -> Piece:
+    """Give the private axes of a product the width that they must have on the student."""
+    if not piece.method.product:
+        return piece
+    parts, lost = fit_product(piece.parts, piece.method.product, width=student.dimensions[RESIDUAL])
+    if lost > 0:
+        notes.approximated[
+            f"{place.name}: {' and '.join(piece.method.product)} are cut to the student's width; {lost:.1%} of the size "
+            "of their product is lost"
+        ] = None
+    return replace(piece, parts=parts)
 
 
 def _in_dtype_of(piece: Piece, place: Place, module: Module) -> Piece:
@@ -382,10 +447,13 @@ def _check(pieces: dict[Place, Piece], student: Architecture) -> None:
         }
         for part, tensor in piece.parts.items():
             for index, axis in enumerate(piece.method.parts[part]):
-                if axis is not None and tensor.shape[index] != student.width(sites[axis.direction]):
+                if axis is None:
+                    continue
+                units = axis.units(student.width(sites[axis.site]))
+                if tensor.shape[index] != units.stop - units.start:
                     raise ConversionError(
-                        f"`{place}` `{part}` would have shape {tensor.shape}, and `{sites[axis.direction]}` of the student has "
-                        f"{student.width(sites[axis.direction])} units.",
+                        f"`{place}` `{part}` would have shape {tensor.shape}, and `{sites[axis.site]}` of the student has "
+                        f"{units.stop - units.start} units for it.",
                         do="Check that the alignment map is of this pair.",
                     )
             if not np.isfinite(tensor.astype(np.float64)).all():

@@ -15,7 +15,7 @@ from modxfer.converters.methods import Axis, Method
 from modxfer.converters.module import Array, Piece, Scaling
 from modxfer.errors import ConversionError
 
-Rows = Int64[np.ndarray, " units"]
+Rows = Int64[np.ndarray, " _"]
 """For each unit that a role writes, its row in the whole matrix."""
 
 
@@ -63,7 +63,7 @@ def fuse_pieces(members: Sequence[tuple[Rows, Piece | None]], *, height: int, wh
     scaling = first.scaling
     if first.method.update:
         parts, scaling = _fuse_updates(present, height=height)
-        present = [(rows, _rescaled(piece, scaling)) for rows, piece in present]
+        present = [(rows, rescaled(piece, scaling)) for rows, piece in present]
     for part in first.parts:
         if part not in parts:
             parts[part] = _fuse_part(part, present, complete=len(present) == len(members), height=height, where=where)
@@ -88,7 +88,7 @@ def _fuse_updates(present: Sequence[tuple[Rows, Piece]], *, height: int) -> tupl
     start = 0
     for stacked, group in distinct:
         for rows, piece in group:
-            wide[rows, start : start + len(stacked)] = _rescaled(piece, scaling).parts[up]
+            wide[rows, start : start + len(stacked)] = rescaled(piece, scaling).parts[up]
         start += len(stacked)
     return {down: np.concatenate([stacked for stacked, _ in distinct]), up: wide}, scaling
 
@@ -100,8 +100,16 @@ def _scaling(first: Scaling | None, *, rank: int, one_factor: bool) -> Scaling |
     return Scaling(rank=rank, alpha=first.factor * rank)
 
 
-def _rescaled(piece: Piece, scaling: Scaling | None) -> Piece:
-    """Say a piece with another scaling: what it adds carries the difference."""
+def rescaled(piece: Piece, scaling: Scaling | None) -> Piece:
+    """Say a piece with another scaling: what it adds carries the difference.
+
+    Args:
+        piece: A piece.
+        scaling: A scaling; None for a piece without one.
+
+    Returns:
+        The piece, which computes the same if that scaling becomes its own.
+    """
     if piece.scaling is None or scaling is None or piece.scaling.factor == scaling.factor:
         return piece
     ratio = piece.scaling.factor / scaling.factor

@@ -45,6 +45,11 @@ def fit_head(module: Module, teacher: Architecture, student: Architecture) -> tu
     else:
         shape, wanted = head_shape(teacher, module.head.task), head_shape(student, module.head.task)
         possible = shape == wanted
+    saved = {place.name.removeprefix("head.") for place in module.pieces if place.is_head}
+    if module.format == "peft" and shape is not None and saved and saved < set(shape.parts):
+        return _without_head(module), [
+            f"prediction head: it has {shape}, and the module holds only the last of them; train a new one"
+        ]
     if possible:
         return module, []
     has = "no such pooler" if shape == wanted else str(wanted or "no head")

@@ -181,6 +181,7 @@ class Module:
         head: What the head is; None if the module has none.
         base: The base model that it belongs to.
         inside_task_model: Whether its keys name the base model inside a task model ("bert.encoder..." and not "encoder...").
+        notes: What of its files was put in another form when they were read, whether or not that is exact.
     """
 
     format: str
@@ -191,6 +192,7 @@ class Module:
     head: HeadInfo | None
     base: BaseReference
     inside_task_model: bool = True
+    notes: tuple[str, ...] = ()
 
     def layers(self) -> Iterator[tuple[str, int]]:
         """List the layers that have a piece, in order.

@@ -26,6 +26,7 @@ PIPELINES = {
 _UNLABELLED = ("CAUSAL_LM",)
 _LABEL = re.compile(r"[A-Za-z0-9][\w.+/ -]{0,39}", re.ASCII)
 _MANY_LABELS = 40
+_NAME = re.compile(r"[A-Za-z0-9][\w-]{0,39}", re.ASCII)
 
 HERE = "."
 """Stands for the folder of a card that is on no Hub."""
@@ -44,11 +45,13 @@ def module_loading(record: Mapping[str, Any], *, repository: str | None, branch:
     """
     student = mapping(record.get("student"))
     base = _base_arguments(student.get("name"), student.get("revision"))
-    code = loading_code(record, base=base, place=repository or HERE, branch=branch)
-    return [*_python(code), *_stand_ins(base, repository)] if code else []
+    code = loading_code(record, base=base, place=repository or HERE, branch=branch, is_on_hub=repository is not None)
+    return [*_python(code), *_stand_ins(base, repository, _fused(record))] if code else []
 
 
-def loading_code(record: Mapping[str, Any], *, base: str, place: str, branch: str | None = None) -> list[str]:
+def loading_code(
+    record: Mapping[str, Any], *, base: str, place: str, branch: str | None = None, is_on_hub: bool = False
+) -> list[str]:
     """Write the code that loads a module on its student.
 
     Args:
@@ -56,12 +59,18 @@ def loading_code(record: Mapping[str, Any], *, base: str, place: str, branch: st
         base: The arguments that name the student in the code.
         place: The module's Hub id or folder.
         branch: The branch on the Hub; None for the main one.
+        is_on_hub: Whether the place is on the Hub, for what is loaded from folders only.
 
     Returns:
         Lines of Python; none for a format that no library here loads.
     """
-    writer = {"peft": _peft, "adapters": _adapters}.get(str(mapping(record.get("module")).get("format")))
-    return writer(base, literal(place), branch, mapping(record.get("head"))) if writer else []
+    module, head = mapping(record.get("module")), mapping(record.get("head"))
+    if module.get("method") == "fusion":
+        return _fusion(base, place, branch, _fused(record), is_on_hub=is_on_hub)
+    if module.get("format") == "diff":
+        return _differences(base, place, branch, head, is_on_hub=is_on_hub)
+    writer = {"peft": _peft, "adapters": _adapters}.get(str(module.get("format")))
+    return writer(base, literal(place), branch, head) if writer else []
 
 
 def alignment_loading(alignment: AlignmentMap, *, repository: str | None, branch: str | None = None) -> list[str]:
@@ -91,19 +100,50 @@ def alignment_loading(alignment: AlignmentMap, *, repository: str | None, branch
 
 
 def _peft(base: str, place: str, branch: str | None, head: Mapping[str, Any]) -> list[str]:
+    model_class, model = _task_model(base, head)
+    return [
+        "from peft import PeftModel",
+        f"from transformers import {model_class}",
+        "",
+        *model,
+        f"model = PeftModel.from_pretrained(model, {place}{f', revision={literal(branch)}' if branch else ''})",
+    ]
+
+
+def _differences(base: str, place: str, branch: str | None, head: Mapping[str, Any], *, is_on_hub: bool) -> list[str]:
+    """Add the differences by hand, as their library is not among the packaged ones."""
+    model_class, model = _task_model(base, head)
+    at = f'hf_hub_download({_at(place, branch)[0]}, "pytorch_diff.bin"{_at(place, branch)[1]})'
+    name = "name" if model_class != "AutoModel" else 'name.removeprefix(f"{model.base_model_prefix}.")'
+    return [
+        "import torch",
+        *(["from huggingface_hub import hf_hub_download"] if is_on_hub else []),
+        f"from transformers import {model_class}",
+        "",
+        *model,
+        f"module = torch.load({at if is_on_hub else literal(f'{place}/pytorch_diff.bin')}, weights_only=True)",
+        "with torch.no_grad():",
+        '    for name, diff in module["diffs"].items():',
+        '        axes = diff["size"][::-1]  # the first axis counts fastest',
+        '        change = torch.zeros(axes, dtype=diff["values"].dtype)',
+        '        change.view(-1)[torch.tensor(diff["index_steps"], dtype=torch.long).cumsum(0)] = diff["values"]',
+        f"        model.get_parameter({name}).add_(change.permute(*reversed(range(change.ndim))))",
+        '    for name, value in module["abs"].items():',
+        f"        model.get_parameter({name}).copy_(value)",
+    ]
+
+
+def _task_model(base: str, head: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Name the class of `transformers` with a head like a module's, and write what makes a model of it."""
     task = str(head.get("task"))
     model_class = TASK_CLASSES.get(task, "AutoModel")
     labels = 2 if task == "QUESTION_ANS" else head.get("labels")  # an answer has a start and an end
     is_count = isinstance(labels, int) and not isinstance(labels, bool) and labels > 0
     count = f", num_labels={labels}" if task in TASK_CLASSES and task not in _UNLABELLED and is_count else ""
     names = _label_names(head) if count else []
-    return [
-        "from peft import PeftModel",
-        f"from transformers import {model_class}",
-        "",
+    return model_class, [
         *([f"labels = [{', '.join(map(literal, names))}]"] if names else []),
         f"model = {model_class}.from_pretrained({base}{count}{', id2label=dict(enumerate(labels))' if names else ''})",
-        f"model = PeftModel.from_pretrained(model, {place}{f', revision={literal(branch)}' if branch else ''})",
     ]
 
 
@@ -132,6 +172,31 @@ def _adapters(base: str, place: str, branch: str | None, head: Mapping[str, Any]
         f"model = AutoAdapterModel.from_pretrained({base})",
         f"model.load_adapter({place}{version}, set_active=True, use_safetensors=True)",
     ]
+
+
+def _fusion(base: str, place: str, branch: str | None, fused: list[str], *, is_on_hub: bool) -> list[str]:
+    """The adapters that are fused come first; `adapters` loads what fuses them from folders only."""
+    named, revision = _at(place, branch)
+    return [
+        "from adapters import AutoAdapterModel",
+        *(["from huggingface_hub import snapshot_download"] if is_on_hub else []),
+        "",
+        f"model = AutoAdapterModel.from_pretrained({base})",
+        *(f"model.load_adapter({literal(f'./{name}')}, load_as={literal(name)}, use_safetensors=True)" for name in fused),
+        f"fusion = {f'snapshot_download({named}{revision})' if is_on_hub else named}",
+        "model.load_adapter_fusion(fusion, set_active=True, use_safetensors=True)",
+    ]
+
+
+def _at(place: str, branch: str | None) -> tuple[str, str]:
+    """Write a place, and the argument that names a branch there."""
+    return literal(place), f", revision={literal(branch)}" if branch else ""
+
+
+def _fused(record: Mapping[str, Any]) -> list[str]:
+    """Take the names of the adapters that a module fuses, if each is a plain word."""
+    names = items(mapping(record.get("module")).get("fused"))
+    return names if all(isinstance(name, str) and _NAME.fullmatch(name) for name in names) else []
 
 
 def base_arguments(reference: str, revision: str | None) -> str:
@@ -166,9 +231,10 @@ def _python(lines: list[str]) -> list[str]:
     return ["```python", *lines, "```"]
 
 
-def _stand_ins(base: str, repository: str | None) -> list[str]:
+def _stand_ins(base: str, repository: str | None, fused: list[str]) -> list[str]:
     """Say which paths a reader has to replace."""
     said = [] if repository else ['`"."` stands for the folder of this file.']
     if base.startswith('"./'):
         said.append(f"`{base}` stands for the folder of the student.")
+    said += [f"`./{name}` stands for the folder, or the Hub id, of the adapter `{name}` on the student." for name in fused]
     return ["", " ".join(said)] if said else []

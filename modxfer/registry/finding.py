@@ -14,7 +14,8 @@ from modxfer.alignments.compute import ALGORITHM
 from modxfer.alignments.corpus import Corpus, open_corpus, open_dataset
 from modxfer.alignments.files import read_alignment
 from modxfer.alignments.layer_maps import LayerMap
-from modxfer.alignments.request import AlignmentRequest
+from modxfer.alignments.request import AlignmentRequest, split_vocabularies
+from modxfer.alignments.vocabulary import read_vocabulary
 from modxfer.errors import AlignmentError, CorpusError, ModxferError, StoreError
 from modxfer.paths import home
 from modxfer.registry.entries.naming import is_registered
@@ -76,6 +77,7 @@ def find_alignment(
         found = named_alignment(choice.alignment, is_use=True, registry=choice.registry)
         _check_made_for(found.alignment, search, choice.alignment)
     elif choice.aligner == "identity" and not measure_identity:
+        _check_vocabularies(search)
         found = FoundAlignment(source="identity", alignment=None)
     else:
         found = _look_up(search, choice) or _compute_and_store(search, choice, progress=progress)
@@ -267,6 +269,28 @@ def _public_name(corpus: Corpus) -> str:
     return path.name if path.exists() else corpus.name
 
 
+def _check_vocabularies(search: Search) -> None:
+    """Refuse to state that two vocabularies are the same where their tokenizers say that they are not."""
+    teacher, student = search.teacher, search.student
+    _, words = split_vocabularies(search.request.uses(teacher.architecture, student.architecture), student.architecture)
+    sizes = {(student.architecture.width(pair.student), teacher.architecture.width(pair.teacher)) for pair in words}
+    if not words or any(own != theirs for own, theirs in sizes):  # the conversion says what does not fit
+        return
+    size = sizes.pop()[0]
+    try:
+        theirs, ours = (read_vocabulary(base.fetch_tokenizer(), size=size, name=base.name) for base in (teacher, student))
+    except AlignmentError as error:
+        search.warnings.append(f"The two vocabularies could not be compared: {error.what}")
+        return
+    differ = [index for index, (one, other) in enumerate(zip(theirs, ours, strict=True)) if one != other]
+    if differ:
+        raise AlignmentError(
+            f"`identity` needs one vocabulary, and the tokens of `{teacher.name}` and `{student.name}` differ at {len(differ)} "
+            f"of {size} ids, first at {differ[0]}.",
+            do="Use `--align auto`, which maps tokens by what they stand for.",
+        )
+
+
 def _check_made_for(alignment: AlignmentMap | None, search: Search, named: str) -> None:
     """Refuse a map of other base models; where a base has no weights here, its family is all that can be compared."""
     assert alignment is not None
@@ -274,9 +298,10 @@ def _check_made_for(alignment: AlignmentMap | None, search: Search, named: str) 
         ("teacher", search.teacher, alignment.teacher),
         ("student", search.student, alignment.student),
     ):
-        if not base.has_weights:
+        if not base.has_weights or base.quantisation:
             same = base.architecture.model_type == record.model_type
-            search.warnings.append(f"The {side} has no weights here, so it could not be checked against the alignment map.")
+            lacks = "is quantised" if base.quantisation else "has no weights here"
+            search.warnings.append(f"The {side} {lacks}, so it could not be checked against the alignment map.")
         else:
             same = base.record.fingerprint == record.fingerprint
         if not same:

@@ -80,8 +80,10 @@ def fingerprint_folder(folder: Path, *, memory: Path) -> str:
     """
     weights = weight_files(folder)
     if not weights:
+        is_gguf = any(folder.glob("*.gguf"))
         raise ArchitectureError(
-            f"`{folder}` holds no weights ({' or '.join(WEIGHTS)}).", do="Fetch the base model with its weights."
+            f"`{folder}` holds no weights ({' or '.join(WEIGHTS)}){', only a GGUF file' if is_gguf else ''}.",
+            do="Name the base model that it was made from." if is_gguf else "Fetch the base model with its weights.",
         )
     return fingerprint({path.name: remembered_hash(path, memory=memory) for path in weights}, config=folder / CONFIG)
 

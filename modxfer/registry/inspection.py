@@ -14,7 +14,7 @@ import numpy as np
 from modxfer.alignments.files import RECORD
 from modxfer.architectures import Architecture
 from modxfer.converters.formats import inspect_files
-from modxfer.converters.formats.files import check_header, read_headers, read_json
+from modxfer.converters.formats.files import read_headers, read_json
 from modxfer.converters.formats.needed import TRANSFER, needed_files
 from modxfer.converters.formats.reading import PARSERS
 from modxfer.converters.module import Array, BaseReference, Module, ModuleFiles, Place, TensorHeader
@@ -24,6 +24,7 @@ from modxfer.registry.card_results import result_rows
 from modxfer.registry.card_training import training_of
 from modxfer.registry.entries.references import is_registered, open_registered, resolve
 from modxfer.registry.fingerprints import choose_weights, weight_files
+from modxfer.registry.hub.headers import remote_headers
 from modxfer.registry.hub.repositories import Repository, open_repository
 from modxfer.registry.locate import LocatedBase, choose_files, list_paths, locate_base, locate_module
 from modxfer.registry.reports import BaseReport, ModuleReport, PieceReport, RoleReport, WeightsReport
@@ -101,32 +102,10 @@ def _report_remote_module(repository: Repository) -> ModuleReport:
     needed = needed_files(repository.files)
     weights = {path for path in needed if _is_weights(path)}
     records = [TRANSFER] if TRANSFER in repository.files else []
-    folder = repository.fetch([*(path for path in needed if path not in weights), *records])
+    beside = [*(path for path in needed if path not in weights), *records]
+    folder = repository.fetch(beside or needed)  # a module can be a pickle and nothing else
     elsewhere = {PurePosixPath(path).name: remote_headers(repository, path) for path in weights}
     return _report_module(inspect_files(folder, elsewhere=elsewhere), name=repository.name, revision=repository.commit)
-
-
-def remote_headers(repository: Repository, path: str) -> tuple[TensorHeader, ...] | None:
-    """Read the headers of a file that may be far away: by range requests, unless it is in the cache.
-
-    Args:
-        repository: The repository.
-        path: The file's path in it.
-
-    Returns:
-        The tensors' headers; None for a pickle that is far away.
-
-    Raises:
-        FormatError: the header lies about its file.
-        HubError: it cannot be had, or is none.
-    """
-    if (cached := repository.cached(path)) is not None:
-        return read_headers(cached)
-    if not path.endswith(".safetensors"):
-        return None
-    return check_header(
-        repository.read_header(path), file=path, file_bytes=repository.files[path].size_bytes, header_bytes=None
-    )
 
 
 def _report_module(files: ModuleFiles, *, name: str | None, revision: str | None) -> ModuleReport:
@@ -294,6 +273,7 @@ def _report_base(base: LocatedBase) -> BaseReport:
             if not layer
         ),
         weights=_report_remote_weights(base.repository) if base.repository else _report_weights(weight_files(base.folder)),
+        inferred=architecture.family.inferred,
     )
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from modxfer.alignments.alignment_map import BaseRecord
 from modxfer.alignments.compute import BaseModel
-from modxfer.architectures import Architecture, architecture_from_config, read_config
+from modxfer.architectures import Architecture, read_config
 from modxfer.converters.formats.files import read_card
 from modxfer.converters.formats.needed import TRANSFER, needed_files
-from modxfer.errors import ArchitectureError, FormatError, UsageError
+from modxfer.errors import AlignmentError, ArchitectureError, FormatError, UsageError
 from modxfer.paths import is_folder
 from modxfer.registry.entries.references import is_registered, open_registered, refuse_registered, resolve_module
 from modxfer.registry.fingerprints import (
@@ -29,6 +29,7 @@ from modxfer.registry.fingerprints import (
 from modxfer.registry.hub.repositories import Repository, git_hash, open_repository
 from modxfer.registry.licences import one_licence
 from modxfer.registry.origin import read_origin
+from modxfer.registry.structures import read_architecture
 
 if TYPE_CHECKING:
     from modxfer.registry.entries.models import ModuleEntry
@@ -69,14 +70,20 @@ class LocatedBase:
 
     @cached_property
     def architecture(self) -> Architecture:
-        """Its structure."""
-        return architecture_from_config(read_config(self.folder), name=self.name)
+        """Its structure; read off its submodules where the table lacks its family."""
+        return read_architecture(self.folder, name=self.name, repository=self.repository)
 
     @property
     def model_type(self) -> str:
         """What its config calls its family, whether modxfer knows it or not; empty if it says nothing."""
         found = read_config(self.folder).get("model_type")
         return found if isinstance(found, str) else ""
+
+    @property
+    def quantisation(self) -> str:
+        """How its weights are packed ("gptq"), as its config says; empty where they are plain numbers."""
+        said = read_config(self.folder).get("quantization_config")
+        return str(said.get("quant_method") or "quantised") if isinstance(said, dict) else ""
 
     @property
     def has_weights(self) -> bool:
@@ -115,12 +122,34 @@ class LocatedBase:
         files = self.repository.files
         return self.repository.fetch(dict.fromkeys([CONFIG, *_beside_weights(files), *choose_weights(files)]))
 
+    def fetch_tokenizer(self) -> Path:
+        """Fetch what lies beside its weights, if it is not here.
+
+        Returns:
+            The folder that holds it.
+        """
+        if self.repository is None:
+            return self.folder
+        return self.repository.fetch([CONFIG, *_beside_weights(self.repository.files)])
+
     def with_weights(self) -> BaseModel:
         """Fetch its weights and tokenizer, if they are not here.
 
         Returns:
             The base model, ready to be run.
+
+        Raises:
+            AlignmentError: its weights are quantised.
         """
+        if self.quantisation:
+            original = read_config(self.folder).get("_name_or_path")
+            is_told = isinstance(original, str) and original not in ("", self.name, self.reference)
+            raise AlignmentError(
+                f"The weights of `{self.name}` are quantised ({self.quantisation}), and an alignment is measured on weights of "
+                "a floating type.",
+                do=f"Name the model that it was made from{f', `{original}`,' if is_told else ''} in its place, or a map of the "
+                "two with `--alignment`, or state `--align identity`.",
+            )
         return BaseModel(folder=self.fetch_weights(), architecture=self.architecture, record=self.record)
 
     def _hash_as_hub(self, path: Path) -> str:

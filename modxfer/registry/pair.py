@@ -1,22 +1,28 @@
 """A module between its teacher and a student: what a conversion or an alignment begins with."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modxfer.alignments.layer_maps import LayerMap, layer_map
 from modxfer.alignments.request import AlignmentRequest, check_kinds
+from modxfer.alignments.vocabulary import count_tokens
+from modxfer.architectures import VOCABULARY
 from modxfer.converters.convert import request_for
 from modxfer.converters.formats import inspect_files, read_module
 from modxfer.converters.formats.checks import is_hub_id
+from modxfer.converters.lora_conversion import LoraConversion, convert_to_lora, is_convertible
 from modxfer.converters.module import BaseReference, Module, ModuleFiles
-from modxfer.errors import EntryError, UsageError
+from modxfer.converters.ranks import check_rank
+from modxfer.errors import ConversionError, EntryError, UsageError
 from modxfer.paths import home, is_folder
 from modxfer.registry.finding import Search
 from modxfer.registry.hub.failures import RepositoryMissing
 from modxfer.registry.hub.repositories import open_repository
 from modxfer.registry.locate import LocatedBase, LocatedModule, locate_base, locate_module
 from modxfer.registry.store import Store
+from modxfer.registry.structures import inferred_warnings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,8 @@ class Pair:
         student: The student.
         layers: The layer map.
         warnings: What is met on the way; grows.
+        notes: What was put in another form before the conversion.
+        approximated: What was lost by that.
     """
 
     located: LocatedModule
@@ -40,6 +48,8 @@ class Pair:
     student: LocatedBase
     layers: LayerMap
     warnings: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    approximated: tuple[str, ...] = ()
 
     def search(self, module: Module) -> Search:
         """Say what alignment a conversion needs.
@@ -61,8 +71,10 @@ class Pair:
         )
 
 
-def read_pair(module: str, *, to: str, teacher: str | None, layers: str, registry: str | None = None) -> Pair:
-    """Find a module and its two base models, and read the module.
+def read_pair(
+    module: str, *, to: str, teacher: str | None, layers: str, registry: str | None = None, rank: int | None = None
+) -> Pair:
+    """Find a module and its two base models, and read the module, as a LoRA if it has to become one.
 
     Args:
         module: The module: a folder, a Hub id or `registry:` with the id of an entry.
@@ -70,6 +82,7 @@ def read_pair(module: str, *, to: str, teacher: str | None, layers: str, registr
         teacher: The teacher, where the module does not say or says wrong.
         layers: Layer map, as in `convert`.
         registry: The registry that has the entry; None for what `MODXFER_REGISTRY` names.
+        rank: The largest rank of a LoRA that is made of another method; None for what that takes.
 
     Returns:
         The three of them.
@@ -77,19 +90,47 @@ def read_pair(module: str, *, to: str, teacher: str | None, layers: str, registr
     Raises:
         ModxferError: one of them is not to be had, or they do not fit.
     """
+    if rank is not None:
+        check_rank(rank)
     store = Store(home())
     located = locate_module(module, registry=registry)
     files = inspect_files(located.folder)
     from_base = locate_own_base(module, located, files, given=teacher, flag="--from", memory=store.hashes)
     to_base, table = _read_student(from_base, to, layers)
+    read = _read_movable(files, from_base, rank=rank)
     return Pair(
         located=located,
         files=files,
-        module=read_module(files, from_base.architecture),
+        module=read.module,
         teacher=from_base,
         student=to_base,
         layers=table,
+        warnings=[*inferred_warnings(from_base.architecture, to_base.architecture), *_new_tokens(files, from_base)],
+        notes=(*read.notes, *read.module.notes),
+        approximated=read.approximated,
     )
+
+
+def _new_tokens(files: ModuleFiles, teacher: LocatedBase) -> Iterator[str]:
+    """Say when the tokenizer beside a module has tokens that its base model lacks."""
+    known, count = teacher.architecture.dimensions.get(VOCABULARY), count_tokens(files.folder)
+    if known is not None and count is not None and count > known:
+        yield (
+            f"The tokenizer beside the module has {count} tokens, and its base model `{teacher.name}` {known}: what the module "
+            "learnt with the new ones needs them in the student too."
+        )
+
+
+def _read_movable(files: ModuleFiles, teacher: LocatedBase, *, rank: int | None) -> LoraConversion:
+    """Read a module; one whose tensors say nothing of units is made a LoRA, which takes the teacher's weights."""
+    if not is_convertible(files):
+        return LoraConversion(module=read_module(files, teacher.architecture))
+    if not teacher.has_weights:
+        raise ConversionError(
+            f"The {files.method} becomes a LoRA before it is moved, and the teacher `{teacher.name}` has no weights here.",
+            do="Name it with its weights with `--from`.",
+        )
+    return convert_to_lora(files, teacher.architecture, weights=teacher.fetch_weights(), rank=rank)
 
 
 def locate_own_base(
@@ -148,7 +189,8 @@ def search_whole(teacher: str, *, to: str, layers: str) -> Search:
     from_base = locate_base(teacher, memory=Store(home()).hashes)
     to_base, table = _read_student(from_base, to, layers)
     request = AlignmentRequest.whole(table, teacher=from_base.architecture, student=to_base.architecture)
-    return Search(teacher=from_base, student=to_base, layers=table, request=request)
+    warnings = inferred_warnings(from_base.architecture, to_base.architecture)
+    return Search(teacher=from_base, student=to_base, layers=table, request=request, warnings=warnings)
 
 
 def _read_student(teacher: LocatedBase, to: str, layers: str) -> tuple[LocatedBase, LayerMap]:

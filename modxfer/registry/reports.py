@@ -148,6 +148,7 @@ class BaseReport:
         widths: Dimension to width in units.
         roles: The submodules that modules can be put on, and whose inputs and outputs are sites.
         weights: Its weights; None if they are not on this machine.
+        inferred: Whether the table lacks its family, so that its roles were read off its submodules.
     """
 
     folder: Path
@@ -159,6 +160,7 @@ class BaseReport:
     widths: Mapping[str, int]
     roles: tuple[RoleReport, ...]
     weights: WeightsReport | None
+    inferred: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Give it as plain values.

@@ -14,6 +14,7 @@ from modxfer.architectures import Architecture
 from modxfer.converters.convert import Conversion
 from modxfer.converters.formats import inspect_files, read_module, write_module
 from modxfer.converters.formats.files import read_json
+from modxfer.converters.formats.fusion.configs import fused_adapters
 from modxfer.converters.formats.needed import CARD, TRANSFER
 from modxfer.converters.module import Module
 from modxfer.errors import FormatError
@@ -32,6 +33,7 @@ __all__ = [
     "read_transfer",
     "seal",
     "transfer_record",
+    "write_staged",
     "write_transferred",
 ]
 
@@ -39,7 +41,14 @@ FORMAT_VERSION = 1
 
 
 def transfer_record(
-    pair: Pair, conversion: Conversion, *, arrived: Module, found: FoundAlignment, dropped: Sequence[str]
+    pair: Pair,
+    conversion: Conversion,
+    *,
+    arrived: Module,
+    found: FoundAlignment,
+    dropped: Sequence[str],
+    approximated: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write down a conversion: no times, so that the same conversion gives the same bytes.
 
@@ -49,6 +58,8 @@ def transfer_record(
         arrived: The module in the format that is written.
         found: The alignment that was used.
         dropped: Sentences on what was left behind before and after the conversion.
+        approximated: Sentences on what was not exact before and after it.
+        notes: Sentences on what was put in another form, whether or not that is exact.
 
     Returns:
         What `transfer.json` holds, but for the hashes of the files beside it.
@@ -65,7 +76,9 @@ def transfer_record(
             "format": arrived.format,
             "method": arrived.method,
             "module_name": arrived.name,
+            **({"fused": fused_adapters(arrived.config)} if arrived.method == "fusion" else {}),
             "teacher_format": files.format,
+            "teacher_method": files.method,
             "files": {name: hash_file(files.folder / name) for name in files.weight_files},
         },
         "teacher": base_record(pair.teacher),
@@ -80,7 +93,8 @@ def transfer_record(
         "tensors": {"converted": conversion.tensors, "bytes": arrived.num_bytes()},
         "head": _head(arrived, names=head_names(files)),
         "dropped": [*dropped, *conversion.dropped],
-        "approximated": list(conversion.approximated),
+        "approximated": [*pair.approximated, *conversion.approximated, *approximated],
+        "notes": [*pair.notes, *notes],
         "warnings": list(dict.fromkeys(warnings)),
         "licence": files.licence,
         "languages": list(files.languages),
@@ -105,9 +119,25 @@ def write_transferred(module: Module, record: Mapping[str, Any], student: Archit
         FormatError: what was written does not read back.
     """
     with staged_folder(target, force=force) as staging:
-        write_module(module, student, staging)
-        read_module(inspect_files(staging), student)
-        seal(staging, record)
+        write_staged(module, record, student, staging)
+
+
+def write_staged(module: Module, record: Mapping[str, Any], student: Architecture, staging: Path) -> None:
+    """Write a module into a folder that nobody sees yet, and read it back as a stranger would.
+
+    Args:
+        module: The module, on the student.
+        record: What `transfer_record` gave.
+        student: The student's structure.
+        staging: An empty folder.
+
+    Raises:
+        OutputError: it cannot be written.
+        FormatError: what was written does not read back.
+    """
+    write_module(module, student, staging)
+    read_module(inspect_files(staging), student)
+    seal(staging, record)
 
 
 def seal(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:

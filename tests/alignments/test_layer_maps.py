@@ -144,6 +144,30 @@ def test_layer_map_needs_the_same_stacks() -> None:
     assert set(layer_map("skip", teacher=both, student=both).feeds) == {"encoder", "decoder"}
 
 
+def test_explicit_layer_map_of_several_stacks(tmp_path: Path) -> None:
+    """A JSON object from stack to table says the layers of every stack; one that lacks a stack, or a layer, is refused."""
+    teacher, student = {"encoder": 4, "decoder": 3}, {"encoder": 2, "decoder": 2}
+    path = tmp_path / "layers.json"
+    path.write_text(json.dumps({"encoder": [3, 1], "decoder": {"1": {"0": 0.25, "2": 0.75}, "0": 2}}))
+    found = layer_map(str(path), teacher=teacher, student=student)
+    assert found == LayerMap(
+        mode="explicit",
+        feeds={"encoder": (((3, 1.0),), ((1, 1.0),)), "decoder": (((2, 1.0),), ((0, 0.25), (2, 0.75)))},
+    )
+    path.write_text(json.dumps({"encoder": [3, 1]}))
+    with pytest.raises(UsageError, match=r"does not say which stack .* encoder, decoder") as caught:
+        layer_map(str(path), teacher=teacher, student=student)
+    assert '{"encoder": [0, 2], "decoder": [0, 2]}' in caught.value.do
+    path.write_text(json.dumps({"encoder": [3, 1], "decoder": [0]}))
+    with pytest.raises(UsageError, match="gives student layers 0, and the student has the layers 0 to 1"):
+        layer_map(str(path), teacher=teacher, student=student)
+    path.write_text(json.dumps({"encoder": [3, 1], "decoder": [0, 3]}))
+    with pytest.raises(UsageError, match="from teacher layer 3, and the teacher has the layers 0 to 2"):
+        layer_map(str(path), teacher=teacher, student=student)
+    path.write_text(json.dumps({"encoder": [0, 1]}))
+    assert layer_map(str(path), teacher={"encoder": 2}, student={"encoder": 2}).feeds == {"encoder": (((0, 1.0),), ((1, 1.0),))}
+
+
 def test_pairs_list_what_has_to_be_aligned() -> None:
     """Every pair of layers of the map comes once, with its stack."""
     assert list(build("avg", 3, 2).pairs()) == [("encoder", 0, 0), ("encoder", 1, 1), ("encoder", 1, 2)]

@@ -1,4 +1,4 @@
-"""Every row of the table of families, held against the model that transformers builds."""
+"""Rows of encoders, held against the model that transformers builds."""
 
 from functools import cache
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from modxfer.architectures import FAMILIES, FINAL, Architecture, Kind, Point, Side, Site
-from tests.builders import tiny_architecture, tiny_config, tiny_model
+from modxfer.architectures import FAMILIES as TABLE
+from modxfer.architectures import FINAL, Architecture, Point, Side, Site
+from tests.builders import FAMILIES, tiny_architecture, tiny_config, tiny_model
 
 HIDDEN, FFN, EMBEDDING, LAYERS, VOCAB = 12, 20, 8, 3, 50
 
@@ -65,15 +66,15 @@ def test_roles_miss_no_submodule(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_prefix_is_the_attribute_of_the_base_model(family: str) -> None:
     """A task model holds its base model under the row's prefix."""
-    assert FAMILIES[family].prefix == model_of(family).base_model_prefix
-    assert hasattr(model_of(family, "TOKEN_CLS"), FAMILIES[family].prefix)
+    assert TABLE[family].prefix == model_of(family).base_model_prefix
+    assert hasattr(model_of(family, "TOKEN_CLS"), TABLE[family].prefix)
 
 
 @pytest.mark.parametrize("task", ["TOKEN_CLS", "SEQ_CLS", "QUESTION_ANS"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_heads_are_all_linear_layers_outside_the_base_model(family: str, task: str) -> None:
     """The head of a task is exactly the linear layers that the task model has outside its base model."""
-    row, model = FAMILIES[family], model_of(family, task)
+    row, model = TABLE[family], model_of(family, task)
     outside = {
         path
         for path, submodule in model.named_modules()
@@ -126,7 +127,7 @@ def activation(model: Any, architecture: Architecture, site: Site) -> torch.Tens
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bottleneck_places_are_in_the_layer(family: str) -> None:
     """A bottleneck's place is there in a layer; DistilBERT gets its own from `adapters`."""
-    model, stack = model_of(family), FAMILIES[family].stacks["encoder"]
+    model, stack = model_of(family), TABLE[family].stacks["encoder"]
     assert set(stack.bottlenecks) == {"attention", "ffn"}
     for path in stack.bottlenecks.values():
         if family != "distilbert":
@@ -139,6 +140,6 @@ def test_bottleneck_places_of_distilbert() -> None:
     from tests.builders import tiny_adapter_model
 
     model = tiny_adapter_model(config_of("distilbert")).distilbert
-    stack = FAMILIES["distilbert"].stacks["encoder"]
+    stack = TABLE["distilbert"].stacks["encoder"]
     for path in stack.bottlenecks.values():
         model.get_submodule(f"{stack.layer.format(layer=0)}.{path}")

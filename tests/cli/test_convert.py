@@ -17,7 +17,7 @@ from tests.hub.server import HubServer
 FEW = ("--tokens", 300)
 KEYS = {
     "output", "format", "method", "teacher", "student", "layers", "alignment", "tensors", "head", "dropped",
-    "approximated", "warnings", "pushed", "seconds",
+    "approximated", "notes", "warnings", "pushed", "seconds",
 }  # fmt: skip
 
 
@@ -232,3 +232,30 @@ def test_a_push_that_fails_says_where_the_module_is(
     words = ["convert", world.module, "--to", world.twin, "--align", "identity", "--output", "out"]
     refuse(call(*words, "--push", "acme/x", "--license", "mit"), 1, "403", "The module is in `out`", "modxfer push out acme/x")
     assert (Path("out") / "transfer.json").is_file()
+
+
+def test_convert_takes_several_modules(world: World, call: Callable[..., Result], tmp_path: Path) -> None:
+    """Several modules go to folders of their names, share one alignment, and give one JSON object with a list."""
+    other = save_module(
+        tmp_path / "other", world.teacher, tiny_config("bert", vocab=VOCABULARY, layers=4), target_modules=["key"]
+    )
+    words = ["convert", world.module, other, "--to", world.twin, "--output", "both", *FEW]
+    values = json.loads(call(*words, "--json").stdout)
+    assert set(values) == {"converted"}
+    assert [set(each) for each in values["converted"]] == [KEYS, KEYS]
+    assert [each["output"] for each in values["converted"]] == ["both/ner-module", "both/other"]
+    assert values["converted"][0]["alignment"]["id"] == values["converted"][1]["alignment"]["id"]
+    done = call(*words, "--force")
+    assert done.stdout == "both/ner-module\nboth/other\n"
+    assert done.stderr.count("Load it in Python") == 2
+    refuse(call(*words, "--force", "--push", "acme/x"), 2, "`--push acme/x`", "2 modules", "modxfer push")
+
+
+def test_convert_refuses_a_rank(world: World, call: Callable[..., Result]) -> None:
+    """A rank of nothing is wrong usage; the largest one is said by the config that is written."""
+    words = ["convert", world.module, "--to", world.twin, "--align", "identity", "--output", "out"]
+    refuse(call(*words, "--rank", 0), 2, "`--rank 0`")
+    done = call(*words, "--rank", 2)
+    assert done.exit_code == 0, done.stderr
+    assert "cut to rank 2" in done.stderr
+    assert json.loads(Path("out/adapter_config.json").read_text())["r"] == 2

@@ -1,5 +1,7 @@
 """Averages of pieces: factors one by one, or whole updates by the best approximation at a rank."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,3 +123,19 @@ def test_pieces_with_different_parts_have_no_average() -> None:
     ]
     with pytest.raises(ConversionError, match=r"`encoder\.1\.ffn_up` differ.*'bias': \(2,\)"):
         combine([(0.5, piece) for piece in pieces], PLACE, whole_updates=False, approximated={})
+
+
+@pytest.mark.parametrize("whole_updates", [False, True])
+def test_biases_and_magnitudes_are_averaged_beside_the_update(whole_updates: bool) -> None:
+    """A LoRA's bias carries its scaling as its up-projection does; DoRA's magnitude is a norm, and has none."""
+    rng = np.random.default_rng(1)
+    given = [
+        replace(piece, parts={**piece.parts, "bias": rng.normal(size=10), "magnitude": rng.normal(size=10)})
+        for piece in pieces_of((3, 6.0), (3, 12.0))
+    ]
+    found = combine([(0.25, given[0]), (0.75, given[1])], PLACE, whole_updates=whole_updates, approximated={})
+    assert found.scaling is not None
+    for part, carries_scaling in (("bias", True), ("magnitude", False)):
+        factors = [piece.scaling.factor if carries_scaling and piece.scaling else 1.0 for piece in given]
+        expected = 0.25 * factors[0] * given[0].parts[part] + 0.75 * factors[1] * given[1].parts[part]
+        np.testing.assert_allclose((found.scaling.factor if carries_scaling else 1.0) * found.parts[part], expected, rtol=1e-9)

@@ -59,7 +59,8 @@ def test_a_module_without_a_head_stays_as_it_is() -> None:
 )
 def test_fit_head_keeps_a_head_that_computes_the_same(teacher: str, task: str, student: str, wrong: str | None) -> None:
     """A `peft` head stays where the student's task model computes the same of it; else the record says why not."""
-    module, notes = fit_head(with_head("head.output", task=task), family(teacher), family(student))
+    parts = [f"head.{part}" for part in family(teacher).family.heads.get(task, ("output",))]
+    module, notes = fit_head(with_head(*parts, task=task), family(teacher), family(student))
     assert (module.head is None) is (wrong is not None)
     assert any(place.is_head for place in module.pieces) is (wrong is None)
     assert len(notes) == (wrong is not None)

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from modxfer.converters.module import TensorHeader
 from modxfer.errors import ConversionError, UsageError
 from modxfer.registry.inspection import header_bytes, inspect
 from modxfer.registry.reports import BaseReport, ModuleReport
+from tests import differences
 from tests.builders import make_peft_module, tiny_config, tiny_model
+from tests.hub.server import HubServer
 
 
 @pytest.mark.parametrize(
@@ -59,3 +62,12 @@ def test_inspect_refuses_an_unknown_method(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "PROMPT_TUNING"}')
     with pytest.raises(ConversionError, match="PROMPT_TUNING"):
         inspect(str(tmp_path))
+
+
+def test_inspect_takes_a_repository_of_one_pickle(hub: HubServer, tmp_path: Path) -> None:
+    """Differences can be a repository's only file: then that is looked at, for there is nothing else to tell what it is."""
+    differences.save(tmp_path, {"bert.encoder.layer.0.output.dense.bias": torch.ones(4)})
+    hub.add_repo("acme/sparse", {differences.FILE: (tmp_path / differences.FILE).read_bytes()})
+    module = inspect("acme/sparse")
+    assert isinstance(module, ModuleReport)
+    assert (module.format, module.method, module.parameters) == ("diff", "difference", 4)

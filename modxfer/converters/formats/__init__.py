@@ -7,7 +7,7 @@ from modxfer.converters.formats.reading import read_module
 from modxfer.converters.formats.reformatting import reformat
 from modxfer.converters.formats.writing import write_module
 
-FORMATS = ("peft", "adapters")
+FORMATS = ("peft", "adapters", "diff")
 """What a module's format can be."""
 
 __all__ = [

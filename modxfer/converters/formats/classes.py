@@ -1,5 +1,8 @@
 """Names of the model classes that configs mention: what a family's begin with, and what follows it."""
 
+import re
+from dataclasses import replace
+
 from modxfer.architectures import FAMILIES, Architecture
 
 _ENDS = (
@@ -9,8 +12,15 @@ _ENDS = (
     "ForSequenceClassification",
     "ForQuestionAnswering",
     "ForMaskedLM",
+    "ForCausalLM",
+    "ForConditionalGeneration",
+    "ForImageClassification",
+    "ModelWithProjection",
     "Model",
 )
+
+_PART = re.compile("_(text|vision)(_model)?$")
+"""How a `model_type` ends that is one part of several: its classes are in the module of the whole."""
 
 
 def class_for(name: str, base: Architecture) -> str | None:
@@ -29,7 +39,7 @@ def class_for(name: str, base: Architecture) -> str | None:
             own = base.family.classes
             if stem == own:
                 return name
-            return own + ("AdapterModel" if end == "ModelWithHeads" else end)
+            return adapter_class(base) if end in ("AdapterModel", "ModelWithHeads") else own + end
     return None
 
 
@@ -42,7 +52,23 @@ def adapter_class(base: Architecture) -> str:
     Returns:
         The class.
     """
-    return f"{base.family.classes}AdapterModel"
+    return base.family.adapters_class or f"{base.family.classes}AdapterModel"
+
+
+def in_adapters(base: Architecture) -> Architecture:
+    """Give a base model the names that its submodules have in `adapters`.
+
+    Args:
+        base: The base model.
+
+    Returns:
+        The same structure.
+    """
+    if base.family.before_5 is not None:  # `adapters` 1.3 runs on `transformers` 4
+        base = base.with_other_names()
+    if base.family.adapters_prefix is None:
+        return base
+    return replace(base, family=replace(base.family, prefix=base.family.adapters_prefix))
 
 
 def library_of(base: Architecture) -> str:
@@ -54,5 +80,5 @@ def library_of(base: Architecture) -> str:
     Returns:
         The dotted name.
     """
-    word = base.model_type.replace("-", "_")
+    word = _PART.sub("", base.model_type.replace("-", "_"))
     return f"transformers.models.{word}.modeling_{word}"

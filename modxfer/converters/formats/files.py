@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-import ml_dtypes
 import numpy as np
 from safetensors.numpy import load_file, save
 
 from modxfer.converters.formats.checks import FETCH_AGAIN
+from modxfer.converters.formats.diff.files import DIFF_FILE, difference_headers, read_differences, write_differences
+from modxfer.converters.formats.pickles import DTYPE_NAMES, load_tensors, torch_dtype_name, torch_to_numpy
 from modxfer.converters.module import Array, TensorHeader
 from modxfer.errors import FormatError
 
@@ -31,7 +32,6 @@ _ITEM_BYTES = {
 _LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 _LARGEST_JSON_BYTES = 50_000_000
 _LARGEST_CARD_BYTES = 5_000_000
-_DTYPE_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -81,9 +81,11 @@ def read_headers(path: Path) -> tuple[TensorHeader, ...]:
     """
     if path.suffix == ".safetensors":
         return _safetensors_headers(path)
+    if path.name == DIFF_FILE:
+        return difference_headers(path)
     return tuple(
-        TensorHeader(file=path.name, key=key, dtype=_torch_dtype_name(tensor), shape=tuple(tensor.shape))
-        for key, tensor in sorted(_load_pickle(path).items())
+        TensorHeader(file=path.name, key=key, dtype=torch_dtype_name(tensor), shape=tuple(tensor.shape))
+        for key, tensor in sorted(load_tensors(path).items())
     )
 
 
@@ -99,10 +101,12 @@ def read_tensors(path: Path) -> dict[str, Array]:
     Raises:
         FormatError: the file is damaged, lies about its tensors, or wants to run code.
     """
+    if path.name == DIFF_FILE:
+        return read_differences(path)
     if path.suffix != ".safetensors":
-        return {key: _torch_to_numpy(key, tensor, path) for key, tensor in _load_pickle(path).items()}
+        return {key: torch_to_numpy(key, tensor, path) for key, tensor in load_tensors(path).items()}
     headers = _safetensors_headers(path)
-    odd = next((header for header in headers if header.dtype not in _DTYPE_NAMES.values()), None)
+    odd = next((header for header in headers if header.dtype not in DTYPE_NAMES.values()), None)
     if odd is not None:
         raise FormatError(
             f"`{odd.key}` in `{path}` is of dtype {odd.dtype}, and a module's tensors are F64, F32, F16 or BF16.",
@@ -113,12 +117,15 @@ def read_tensors(path: Path) -> dict[str, Array]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Write a safetensors file as torch's libraries do.
+    """Write a safetensors file as torch's libraries do, or a file of differences as its own library does.
 
     Args:
         path: The file.
         tensors: Key to tensor.
     """
+    if path.name == DIFF_FILE:
+        write_differences(path, tensors)
+        return
     content = save({key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, metadata={"format": "pt"})
     path.write_bytes(content)  # which says plainly when the disk is full
 
@@ -284,60 +291,3 @@ def _is_entry(entry: Any) -> bool:
     if not isinstance(shape, list | tuple) or not isinstance(offsets, list | tuple) or len(offsets) != 2:
         return False
     return all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in [*shape, *offsets])
-
-
-def _load_pickle(path: Path) -> dict[str, Any]:
-    """Load a pickle of tensors with torch's restricted unpickler, which runs no code."""
-    import pickle
-
-    import torch
-
-    try:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # the form from before torch 1.6 cannot be mapped
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "unsupported" not in str(error).lower():
-            raise FormatError(f"Cannot read `{path}`: {_first_line(error)}.", do=FETCH_AGAIN) from error
-        raise FormatError(
-            f"`{path}` is refused: the pickle holds more than tensors and could run code ({_first_line(error)}).",
-            do="Do not open it with anything else; ask whoever made it for a safetensors file.",
-        ) from error
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise FormatError(f"Cannot read `{path}`: {_first_line(error)}.", do=FETCH_AGAIN) from error
-    if not isinstance(content, dict):
-        raise FormatError(f"`{path}` holds a {type(content).__name__}, not tensors by name.", do=FETCH_AGAIN)
-    odd = next(
-        (key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, torch.Tensor))),
-        None,
-    )
-    if odd is not None:
-        raise FormatError(f"`{path}` holds `{odd}`, which is no tensor with a name.", do=FETCH_AGAIN)
-    return content
-
-
-def _first_line(error: Exception) -> str:
-    """Take the line of torch's long message that says what was found, and none that says how to run it all the same."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    said = next((line for line in lines if "unsupported" in line.lower() or "Unpickler error" in line), lines[0])
-    return said.removeprefix("WeightsUnpickler error:").split(". In PyTorch 2.6")[0].strip().rstrip(".")[:200]
-
-
-def _torch_dtype_name(tensor: Any) -> str:
-    """Name a torch dtype as safetensors does."""
-    name = str(tensor.dtype).removeprefix("torch.")
-    return _DTYPE_NAMES.get(name, name)
-
-
-def _torch_to_numpy(key: str, tensor: Any, path: Path) -> Array:
-    """Give a torch tensor's values as an array of the same dtype."""
-    import torch
-
-    try:
-        dense = tensor.detach().contiguous()
-        if dense.dtype == torch.bfloat16:
-            return np.asarray(dense.view(torch.int16).numpy().view(ml_dtypes.bfloat16)).copy()
-        return np.asarray(dense.numpy()).copy()
-    except (RuntimeError, TypeError) as error:
-        raise FormatError(f"`{key}` in `{path}` is no plain tensor: {_first_line(error)}.", do=FETCH_AGAIN) from error

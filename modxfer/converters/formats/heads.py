@@ -11,6 +11,21 @@ from modxfer.converters.module import Place
 HEAD_ROUTE = Route(reads=FINAL, writes=FINAL)
 """The route of a head's layers: they read the final hidden state, or a space of that width."""
 
+
+def head_route(base: Architecture, task: str) -> Route:
+    """Give the route of the head of a base model's task model.
+
+    Args:
+        base: The base model.
+        task: `peft`'s task type.
+
+    Returns:
+        From and to what it reads: the final hidden state, unless the family says otherwise.
+    """
+    point = base.family.head_points.get(task, FINAL)
+    return Route(reads=point, writes=point)
+
+
 _METHODS: Mapping[str, Method] = {"dense": LINEAR, "output": OUTPUT}
 
 
@@ -20,7 +35,8 @@ class HeadShape:
 
     Attributes:
         parts: Its layers in order: ("output",) or ("dense", "output").
-        activation: What follows the hidden layer ("tanh", "gelu", "relu"); None without one.
+        activation: What follows the hidden layer ("tanh", "gelu", "relu"), or a pooler outside the base model; None where
+            there is neither.
         pooled: Whether it reads the base model's pooler and not the final hidden state.
     """
 
@@ -30,7 +46,8 @@ class HeadShape:
 
     def __str__(self) -> str:
         layers = "one layer" if len(self.parts) == 1 else f"two layers with {self.activation or 'nothing'} between"
-        return f"{layers} on the {'pooler' if self.pooled else 'final hidden state'}"
+        pooler = f"pooler with {self.activation}" if self.pooled and self.activation else "pooler"
+        return f"{layers} on the {pooler if self.pooled else 'final hidden state'}"
 
 
 def head_shape(base: Architecture, task: str) -> HeadShape | None:
@@ -47,10 +64,13 @@ def head_shape(base: Architecture, task: str) -> HeadShape | None:
     if parts is None:
         return None
     has_dense = "dense" in parts
+    pooler = base.family.modules.get("pooler")
+    is_pooled = task in base.family.pooled and not has_dense and pooler is not None
+    has_own_activation = has_dense or (is_pooled and pooler is not None and pooler.outside_base)
     return HeadShape(
         parts=tuple(part for part in ("dense", "output") if part in parts),
-        activation=base.family.head_activation if has_dense else None,
-        pooled=task == "SEQ_CLS" and not has_dense and "pooler" in base.family.modules,
+        activation=base.family.head_activation if has_own_activation else None,
+        pooled=is_pooled,
     )
 
 

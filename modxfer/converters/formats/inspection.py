@@ -7,11 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from modxfer.converters.formats.adapters.configs import CONFIG_FILE, method_of, upgrade_config
+from modxfer.converters.formats.adapters.configs import CONFIG_FILE, upgrade_config
 from modxfer.converters.formats.adapters.heads import HEAD_CONFIG_FILE
 from modxfer.converters.formats.adapters.reading import current_key
+from modxfer.converters.formats.adapters.table import entries_of, method_of
 from modxfer.converters.formats.checks import is_hub_id, listing
+from modxfer.converters.formats.diff.files import DIFF_FILE
 from modxfer.converters.formats.files import read_card, read_headers, read_json
+from modxfer.converters.formats.fusion.configs import FUSION_CONFIG_FILE, fusion_config
 from modxfer.converters.formats.peft import table as peft
 from modxfer.converters.module import BaseReference, ModuleFiles, TensorHeader
 from modxfer.errors import FormatError
@@ -20,8 +23,13 @@ WEIGHT_FILES = {
     "peft": ("adapter_model.safetensors", "adapter_model.bin"),
     "adapters": ("adapter.safetensors", "pytorch_adapter.bin"),
     "head": ("model_head.safetensors", "pytorch_model_head.bin"),
+    "fusion": ("model_adapter_fusion.safetensors", "pytorch_model_adapter_fusion.bin"),
+    "diff": (DIFF_FILE,),
 }
 """File names by what they hold; the first that is there counts."""
+
+MARKS = (CONFIG_FILE, FUSION_CONFIG_FILE, DIFF_FILE)
+"""The files of which a module's own folder has one."""
 
 Elsewhere = Mapping[str, tuple[TensorHeader, ...] | None]
 """Name of a file of weights that lies somewhere else, relative to the module's own folder there, to the headers of its tensors;
@@ -59,12 +67,16 @@ def inspect_files(folder: Path, *, elsewhere: Elsewhere = _NOTHING) -> ModuleFil
         FormatError: the folder holds no module, or one of its files is damaged.
         ConversionError: the module is of a method that modxfer does not move.
     """
-    folder, is_nested = _find(folder)
-    config = read_json(folder / CONFIG_FILE)
+    folder, mark, is_nested = _find(folder, elsewhere)
     source = _Source(folder=folder, elsewhere=elsewhere, card=read_card(folder))
+    if mark == DIFF_FILE:
+        return _inspect_diff(source)
+    config = read_json(folder / mark)
+    if mark == FUSION_CONFIG_FILE:
+        return _inspect_fusion(source, config)
     if "peft_type" in config:
         return _inspect_peft(source, config, name=folder.name if is_nested else "default")
-    if "config" in config or "reduction_factor" in config or config.get("architecture") == "lora":
+    if "config" in config or "reduction_factor" in config or "architecture" in config:
         return _inspect_adapters(source, config)
     raise FormatError(
         f"`{folder / CONFIG_FILE}` has neither `peft_type` (then it is a `peft` module) nor `config` (then "
@@ -73,13 +85,14 @@ def inspect_files(folder: Path, *, elsewhere: Elsewhere = _NOTHING) -> ModuleFil
     )
 
 
-def _find(folder: Path) -> tuple[Path, bool]:
-    """Find the module's own folder: the one given, or its only subfolder with a config."""
+def _find(folder: Path, elsewhere: Elsewhere) -> tuple[Path, str, bool]:
+    """Find the module's own folder: the one given, or its only subfolder with a config; and the file that makes it one."""
     if not folder.is_dir():
         raise FormatError(f"`{folder}` is no folder.", do="Name the folder that `save_pretrained` or `save_adapter` wrote.")
-    if (folder / CONFIG_FILE).is_file():
-        return folder, False
-    nested = sorted(path.parent for path in folder.glob(f"*/{CONFIG_FILE}") if path.is_file())
+    here = [mark for mark in MARKS if (folder / mark).is_file() or mark in elsewhere]
+    if here:
+        return folder, _only(here, folder), False
+    nested = sorted({path.parent for mark in MARKS for path in folder.glob(f"*/{mark}") if path.is_file()})
     if len(nested) > 1:
         raise FormatError(
             f"`{folder}` holds {len(nested)} modules: {listing(path.name for path in nested)}.",
@@ -87,10 +100,69 @@ def _find(folder: Path) -> tuple[Path, bool]:
         )
     if not nested:
         raise FormatError(
-            f"`{folder}` holds no `{CONFIG_FILE}`, so it is no module.",
+            f"`{folder}` holds no `{CONFIG_FILE}`, so it is no module; nor one of {listing(MARKS[1:])}.",
             do="Name the folder that `save_pretrained` or `save_adapter` wrote.",
         )
-    return nested[0], True
+    return nested[0], _only([mark for mark in MARKS if (nested[0] / mark).is_file()], nested[0]), True
+
+
+def _only(marks: list[str], folder: Path) -> str:
+    """Refuse a folder in which two modules lie."""
+    if len(marks) > 1:
+        raise FormatError(
+            f"`{folder}` holds {listing(marks)}: modules of different kinds in one folder.", do="Give each a folder of its own."
+        )
+    return marks[0]
+
+
+def _inspect_diff(source: _Source) -> ModuleFiles:
+    """Gather differences to a base model's parameters; the file itself names no base model."""
+    return ModuleFiles(
+        folder=source.folder,
+        format="diff",
+        method="difference",
+        name="default",
+        config={},
+        head_config={},
+        base=_base(None, source.card),
+        datasets=_texts(source.card, "datasets"),
+        languages=_texts(source.card, "language"),
+        licence=_licence(source.card),
+        tensors=_headers(source, (DIFF_FILE,)),
+        weight_files=(DIFF_FILE,),
+    )
+
+
+def _inspect_fusion(source: _Source, config: dict[str, Any]) -> ModuleFiles:
+    """Gather fusion layers, and the head that may lie beside them."""
+    config = fusion_config(config, where=f"`{source.folder / FUSION_CONFIG_FILE}`")
+    files = (_weight_file(source, "fusion"), *_head_file(source))
+    return ModuleFiles(
+        folder=source.folder,
+        format="adapters",
+        method="fusion",
+        name=config["name"],
+        config=config,
+        head_config=_head_config(source),
+        base=_base(config.get("model_name"), source.card, config=config),
+        datasets=_texts(source.card, "datasets"),
+        languages=_texts(source.card, "language"),
+        licence=_licence(source.card),
+        tensors=_headers(source, files),
+        weight_files=files,
+    )
+
+
+def _head_file(source: _Source) -> tuple[str, ...]:
+    """Name the head's file, if the module has a head."""
+    has_config = (source.folder / HEAD_CONFIG_FILE).is_file()
+    has_head = has_config or any(_is_there(source, name) for name in WEIGHT_FILES["head"])
+    return (_weight_file(source, "head"),) if has_head else ()
+
+
+def _head_config(source: _Source) -> dict[str, Any]:
+    path = source.folder / HEAD_CONFIG_FILE
+    return read_json(path) if path.is_file() else {}
 
 
 def _inspect_peft(source: _Source, config: dict[str, Any], *, name: str) -> ModuleFiles:
@@ -124,7 +196,7 @@ def _inspect_adapters(source: _Source, config: dict[str, Any]) -> ModuleFiles:
     keys = [current_key(header.key) for header in headers if header.file == files[0]]
     config = upgrade_config(config, has_invertible=any("invertible_adapters." in key for key in keys), where=where)
     method = method_of(config["config"], where=where)
-    name = config.get("name") or _name_in_keys(keys, method)
+    name = config.get("name") or _name_in_keys(keys, {entry.kind.marker for entry in entries_of(config["config"], where=where)})
     if not isinstance(name, str) or not name:
         raise FormatError(
             f"`name` in {where} is {config.get('name')!r}, and must be text.",
@@ -146,10 +218,10 @@ def _inspect_adapters(source: _Source, config: dict[str, Any]) -> ModuleFiles:
     )
 
 
-def _name_in_keys(keys: list[str], method: str) -> str | None:
+def _name_in_keys(keys: list[str], markers: set[str]) -> str | None:
     """Find a module's name in its keys, for configs that lack it."""
-    marker = "loras" if method == "lora" else "adapters"
-    names = {match[1] for key in keys if (match := re.search(rf"\.{marker}\.([^.]+)\.", key))}
+    pattern = re.compile(rf"(?:^|\.)(?:{'|'.join(sorted(markers))})\.([^.]+)\.")
+    names = {match[1] for key in keys if (match := pattern.search(key))}
     return names.pop() if len(names) == 1 else None
 
 

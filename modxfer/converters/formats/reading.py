@@ -5,13 +5,23 @@ from collections.abc import Callable, Mapping
 from modxfer.architectures import Architecture
 from modxfer.converters.formats.adapters import reading as adapters
 from modxfer.converters.formats.checks import check_tensor
+from modxfer.converters.formats.diff import reading as diff
 from modxfer.converters.formats.files import read_tensors
+from modxfer.converters.formats.fusion import reading as fusion
 from modxfer.converters.formats.peft import reading as peft
 from modxfer.converters.module import Array, Module, ModuleFiles
 
+
+def _parse_adapters(files: ModuleFiles, tensors: Mapping[str, Array], teacher: Architecture) -> Module:
+    """Turn what the `adapters` library saved into pieces: adapters, or the layers that fuse some."""
+    parse = fusion.parse if files.method == "fusion" else adapters.parse
+    return parse(files, tensors, teacher)
+
+
 PARSERS: Mapping[str, Callable[[ModuleFiles, Mapping[str, Array], Architecture], Module]] = {
     "peft": peft.parse,
-    "adapters": adapters.parse,
+    "adapters": _parse_adapters,
+    "diff": diff.parse,
 }
 """Format to the function that turns config and tensors into pieces: the whole table."""
 

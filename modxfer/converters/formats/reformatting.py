@@ -1,4 +1,4 @@
-"""LoRA from one format to the other, head included where both can say it."""
+"""LoRA and (IA)3 from one format to the other, head included where both can say it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,11 +7,11 @@ from typing import Any
 from modxfer.architectures import Architecture
 from modxfer.converters.formats.adapters.configs import ADAPTERS_VERSION, LORA_DEFAULTS
 from modxfer.converters.formats.adapters.heads import TASKS, adapters_head_shape
-from modxfer.converters.formats.adapters.reading import LORA_ROLES
+from modxfer.converters.formats.adapters.lora import lora_places
 from modxfer.converters.formats.checks import listing
 from modxfer.converters.formats.classes import adapter_class
 from modxfer.converters.formats.heads import head_place, head_shape
-from modxfer.converters.methods import LORA
+from modxfer.converters.methods import IA3, LORA
 from modxfer.converters.module import HeadInfo, Module, Piece, Place, Scaling
 from modxfer.errors import ConversionError
 
@@ -63,11 +63,46 @@ PEFT_DEFAULTS: Mapping[str, Any] = {
 }
 """What `save_pretrained` of `peft` writes for a LoRA with no option set, but for what it targets."""
 
+IA3_DEFAULTS: Mapping[str, Any] = {
+    "auto_mapping": None,
+    "base_model_name_or_path": None,
+    "exclude_modules": None,
+    "fan_in_fan_out": False,
+    "feedforward_modules": [],
+    "inference_mode": True,
+    "init_ia3_weights": True,
+    "modules_to_save": None,
+    "peft_type": "IA3",
+    "peft_version": PEFT_VERSION,
+    "revision": None,
+    "target_modules": [],
+    "task_type": None,
+}
+"""What `save_pretrained` of `peft` writes for an (IA)3 with no option set, but for what it targets."""
+
 _HEAD_TYPES = {task: kind for kind, task in TASKS.items()}
+
+_ELSEWHERE: Mapping[str, str] = {
+    "bottleneck": "`peft` has no bottlenecks",
+    "invertible": "`peft` has no invertible adapters",
+    "reft": "`peft` has nothing that works on the positions of a text",
+    "prefix": "`peft` counts a prefix among the positions of a text and `adapters` does not, so it would mean something else",
+    "prompt": "`peft` makes tokens of a prompt, with positions of their own, and `adapters` puts one behind the embeddings, so "
+    "it would mean something else",
+}
+"""Kind of module to why the other format cannot say it."""
+
+_UNSAID: Mapping[str, str] = {
+    "gate.weight": "`peft` has no gates",
+    "magnitude": "DoRA in `adapters` scales a projection's bias along with its rows, and in `peft` it does not",
+    "bias": "in `adapters` a LoRA has no bias",
+    "input_gain": "`adapters` has gains on what a projection puts out, and none on what it takes in",
+}
+"""Part of a piece to why only one of the formats has it, or has it in that way."""
 
 
 def reformat(module: Module, base: Architecture, *, format: str) -> tuple[Module, list[str]]:
-    """Write a LoRA in the terms of another format.
+    """Write a LoRA or an (IA)3 in the terms of another format.
 
     Args:
         module: A module.
@@ -79,24 +114,38 @@ def reformat(module: Module, base: Architecture, *, format: str) -> tuple[Module
         dropped or changed.
 
     Raises:
-        ConversionError: the module is no LoRA, or the format cannot say where its pieces are.
+        ConversionError: the other format does not have such a module, or cannot say where its pieces are.
     """
     if format == module.format:
         return module, []
-    if format not in ("peft", "adapters"):
+    if format not in _FORMATS:
         raise ConversionError(f"There is no format `{format}`.", do="Use `--format peft` or `--format adapters`.")
-    if module.method != "lora":
+    reasons = [_ELSEWHERE[kind] for kind in module.method.split(" + ") if kind in _ELSEWHERE]
+    if not reasons and (module.format not in _FORMATS or module.method not in _BOTH):
+        reasons = ["only LoRA and (IA)3 are in both formats"]
+    parts = {part for piece in _beside(module).values() for part in piece.parts}
+    reasons += [reason for part, reason in _UNSAID.items() if part in parts]
+    if reasons:
         raise ConversionError(
-            f"The module is of the method {module.method}, which `{format}` does not have; of the methods, "
-            "only LoRA is in both formats.",
+            f"The module is of the method {module.method}, which `{format}` does not have like this: {reasons[0]}.",
             do="Leave out `--format`.",
         )
     return _to_peft(module, base) if format == "peft" else _to_adapters(module, base)
 
 
-def _lora_pieces(module: Module) -> dict[Place, Piece]:
-    """Take the pieces that are LoRA."""
-    return {place: piece for place, piece in module.pieces.items() if piece.method == LORA}
+_FORMATS = ("peft", "adapters")
+_BOTH = frozenset({LORA.name, IA3.name})
+"""The methods of pieces that both formats have."""
+
+
+def _beside(module: Module) -> dict[Place, Piece]:
+    """Take the pieces that both formats have."""
+    return {place: piece for place, piece in module.pieces.items() if piece.method.name in _BOTH}
+
+
+def _body(module: Module) -> dict[Place, Piece]:
+    """Take all pieces but the layers of the head."""
+    return {place: piece for place, piece in module.pieces.items() if not place.is_head}
 
 
 def _head_pieces(module: Module) -> dict[Place, Piece]:
@@ -105,25 +154,20 @@ def _head_pieces(module: Module) -> dict[Place, Piece]:
 
 
 def _to_adapters(module: Module, base: Architecture) -> tuple[Module, list[str]]:
-    """Go from `peft` to `adapters`."""
+    """Go from `peft` to `adapters`; where the pieces are is said when the module is written."""
     _check_fits_adapters(module, base)
-    lora = _lora_pieces(module)
-    scaling, notes = _one_scaling(lora)
-    lora = {place: _with_scaling(piece, scaling) for place, piece in lora.items()}
-    roles = {place.name for place in lora}
-    matrices = [letter for letter, role in LORA_ROLES.items() if role in roles]
-    layers = {(place.stack, place.layer) for place in lora}
-    inner = {
-        **LORA_DEFAULTS,
-        "r": scaling.rank,
-        "alpha": int(scaling.alpha) if scaling.alpha == int(scaling.alpha) else scaling.alpha,
-        "dropout": float(module.config.get("lora_dropout") or 0.0),
-        "attn_matrices": matrices,
-        "selfattn_lora": bool(matrices),
-        "intermediate_lora": "ffn_up" in roles,
-        "output_lora": "ffn_down" in roles,
-        "leave_out": [layer for stack, depth in base.depths.items() for layer in range(depth) if (stack, layer) not in layers],
-    }
+    pieces, notes = _beside(module), list[str]()
+    if module.method == "lora":
+        scaling, notes = _one_scaling(pieces)
+        pieces = {place: _with_scaling(piece, scaling) for place, piece in pieces.items()}
+        inner = {
+            **LORA_DEFAULTS,
+            "r": scaling.rank,
+            "alpha": int(scaling.alpha) if scaling.alpha == int(scaling.alpha) else scaling.alpha,
+            "dropout": float(module.config.get("lora_dropout") or 0.0),
+        }
+    else:
+        inner = {**LORA_DEFAULTS, "r": 1, "alpha": 1, "composition_mode": "scale", "init_weights": "ia3"}
     config = {
         "config": inner,
         "hidden_size": base.dimensions["hidden"],
@@ -134,35 +178,37 @@ def _to_adapters(module: Module, base: Architecture) -> tuple[Module, list[str]]
         "version": ADAPTERS_VERSION,
     }
     head, head_notes = _flexible_head(module, base, config)
-    pieces = lora | (_head_pieces(module) if head else {})
+    pieces |= _head_pieces(module) if head else {}
     changed = replace(module, format="adapters", config=config, pieces=pieces, head=head, inside_task_model=True)
     return changed, notes + head_notes
 
 
 def _check_fits_adapters(module: Module, base: Architecture) -> None:
-    """Refuse a LoRA that a config of `adapters` cannot describe."""
+    """Refuse a module that a config of `adapters` cannot describe."""
     if not base.family.in_adapters:
         raise ConversionError(
             f"The `adapters` library has no model class for `{base.model_type}`, the family of `{base.name}`.",
             do="Leave out `--format`.",
         )
-    allowed = {*LORA_ROLES.values(), "ffn_up", "ffn_down"}
-    odd = [place for place in module.pieces if not place.is_head and (place.is_outside or place.name not in allowed)]
+    allowed = {stack: lora_places(base, stack) for stack in base.family.stacks}
+    odd = [place for place in _body(module) if place.is_outside or place.name not in allowed[place.stack]]
     if odd:
         raise ConversionError(
-            f"The module has pieces at {listing(odd)}, and in `adapters` a LoRA is on {', '.join(sorted(allowed))} only.",
+            f"The module has pieces at {listing(odd)}, and in `adapters` a {module.method} is on "
+            f"{', '.join(sorted(frozenset().union(*allowed.values())))} only.",
             do="Leave out `--format`, or train the module without them.",
         )
-    lora = _lora_pieces(module)
-    ranks = {piece.scaling.rank for piece in lora.values() if piece.scaling}
-    names: dict[tuple[str, int], set[str]] = {}
-    for place in lora:
-        names.setdefault((place.stack, place.layer), set()).add(place.name)
-    if len(ranks) != 1 or len({frozenset(found) for found in names.values()}) != 1:
+    pieces = _beside(module)
+    ranks = {piece.scaling.rank for piece in pieces.values() if piece.scaling}
+    names: dict[str, dict[int, set[str]]] = {}
+    for place in pieces:
+        names.setdefault(place.stack, {}).setdefault(place.layer, set()).add(place.name)
+    on = {", ".join(sorted(found)) for layers in names.values() for found in layers.values()}
+    uneven = any(len({frozenset(found) for found in layers.values()}) > 1 for layers in names.values())
+    if len(ranks) > 1 or uneven:
         raise ConversionError(
-            f"The module's LoRAs have the ranks {sorted(ranks)} and are on "
-            f"{listing({', '.join(sorted(found)) for found in names.values()})}, and in `adapters` all "
-            "layers have the same.",
+            f"The module's pieces have the ranks {sorted(ranks)} and are on {listing(on)}, and in `adapters` all layers have "
+            "the same.",
             do="Leave out `--format`, or train the module with one rank and the same targets in every layer.",
         )
 
@@ -216,9 +262,6 @@ def _flexible_head(module: Module, base: Architecture, config: Mapping[str, Any]
 
 def _to_peft(module: Module, base: Architecture) -> tuple[Module, list[str]]:
     """Go from `adapters` to `peft`."""
-    lora = _lora_pieces(module)
-    scaling = next(piece.scaling for piece in lora.values())
-    assert scaling is not None
     notes = []
     head = module.head and HeadInfo(task=module.head.task, name="default")
     problem = None if module.head is None else _head_problem(module.head, base)
@@ -226,19 +269,21 @@ def _to_peft(module: Module, base: Architecture) -> tuple[Module, list[str]]:
         notes.append(f"The head was dropped: {problem}.")
         head = None
     config = {
-        **PEFT_DEFAULTS,
+        **(PEFT_DEFAULTS if module.method == "lora" else IA3_DEFAULTS),
         "base_model_name_or_path": module.base.name or None,
         "revision": module.base.revision,
-        "r": scaling.rank,
-        "lora_alpha": scaling.alpha,
-        "lora_dropout": module.config["config"].get("dropout", 0.0),
         "task_type": head.task if head else None,
     }
-    pieces = lora | (_head_pieces(module) if head else {})
-    return (
-        replace(module, format="peft", name="default", config=config, pieces=pieces, head=head),
-        notes,
-    )
+    beside = _beside(module)
+    scaling = next((piece.scaling for piece in beside.values()), None)
+    if scaling is not None:
+        config |= {
+            "r": scaling.rank,
+            "lora_alpha": scaling.alpha,
+            "lora_dropout": module.config["config"].get("dropout", 0.0),
+        }
+    pieces = beside | (_head_pieces(module) if head else {})
+    return replace(module, format="peft", name="default", config=config, pieces=pieces, head=head), notes
 
 
 def _head_problem(head: HeadInfo, base: Architecture) -> str | None:

@@ -10,11 +10,15 @@ from modxfer.converters.formats.adapters import writing as adapters_writing
 from modxfer.converters.formats.adapters.configs import CONFIG_FILE
 from modxfer.converters.formats.adapters.heads import HEAD_CONFIG_FILE
 from modxfer.converters.formats.checks import check_tensor, listing
+from modxfer.converters.formats.diff import writing as diff_writing
+from modxfer.converters.formats.diff.files import DIFF_FILE
 from modxfer.converters.formats.files import write_json, write_tensors
+from modxfer.converters.formats.fusion import writing as fusion_writing
+from modxfer.converters.formats.fusion.configs import FUSION_CONFIG_FILE
 from modxfer.converters.formats.inspection import WEIGHT_FILES
 from modxfer.converters.formats.peft import writing as peft_writing
 from modxfer.converters.formats.reading import PARSERS
-from modxfer.converters.module import Array, Module, ModuleFiles, TensorHeader
+from modxfer.converters.module import Array, Module, ModuleFiles, Piece, TensorHeader
 from modxfer.errors import ConversionError, FormatError
 
 
@@ -44,8 +48,12 @@ def _build(module: Module, base: Architecture) -> tuple[dict[str, dict[str, Any]
     if module.format == "peft":
         config, tensors = peft_writing.build(module, base)
         return {CONFIG_FILE: config}, {WEIGHT_FILES["peft"][0]: tensors}
-    config, tensors, head_config, head_tensors = adapters_writing.build(module, base)
-    configs, files = {CONFIG_FILE: config}, {WEIGHT_FILES["adapters"][0]: tensors}
+    if module.format == "diff":
+        return {}, {DIFF_FILE: diff_writing.build(module, base)}
+    is_fusion = module.method == "fusion"
+    config, tensors, head_config, head_tensors = (fusion_writing if is_fusion else adapters_writing).build(module, base)
+    configs = {FUSION_CONFIG_FILE if is_fusion else CONFIG_FILE: config}
+    files = {WEIGHT_FILES["fusion" if is_fusion else "adapters"][0]: tensors}
     if module.head is not None:
         configs[HEAD_CONFIG_FILE] = head_config
         files[WEIGHT_FILES["head"][0]] = head_tensors
@@ -72,7 +80,7 @@ def _check(
             format=module.format,
             method=module.method,
             name=module.name,
-            config=configs[CONFIG_FILE],
+            config=next((config for name, config in configs.items() if name != HEAD_CONFIG_FILE), {}),
             head_config=configs.get(HEAD_CONFIG_FILE, {}),
             base=module.base,
             datasets=(),
@@ -88,10 +96,27 @@ def _check(
     _compare(module, replace(again, base=module.base), base)
 
 
+def _say_something(module: Module) -> set[str]:
+    """Name all parts but differences and updates of zero, which a file may hold or not: one on a fused matrix has some."""
+    return {
+        f"{place}, {part}"
+        for place, piece in module.pieces.items()
+        for part, tensor in piece.parts.items()
+        if not (piece.method.is_difference and not tensor.any()) and not _is_idle(piece)
+    }
+
+
+def _is_idle(piece: Piece) -> bool:
+    """Whether a piece is nothing but an update that adds zero."""
+    if not piece.method.update:
+        return False
+    down, up = piece.method.update
+    return set(piece.parts) == {down, up} and not piece.parts[up].any()
+
+
 def _compare(module: Module, again: Module, base: Architecture) -> None:
     """Refuse a module of which a part would be lost."""
-    before = {f"{place}, {part}" for place, piece in module.pieces.items() for part in piece.parts}
-    after = {f"{place}, {part}" for place, piece in again.pieces.items() for part in piece.parts}
+    before, after = _say_something(module), _say_something(again)
     if before != after:
         raise ConversionError(
             f"The `{module.format}` format would lose {listing(before - after) or 'nothing'} and gain "

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from modxfer.converters.formats import inspect_files
-from modxfer.converters.formats.checks import is_hub_id
+from modxfer.converters.formats.checks import is_hub_id, listing
 from modxfer.converters.formats.files import read_json
 from modxfer.converters.formats.needed import needed_files
 from modxfer.converters.module import BaseReference, ModuleFiles
@@ -32,8 +32,9 @@ from modxfer.registry.checks.online_modules import roles_of
 from modxfer.registry.entries.fields import shown
 from modxfer.registry.entries.folder import Registry
 from modxfer.registry.entries.models import Base, Head, HubSource, Lineage, Method, ModuleEntry
+from modxfer.registry.hub.headers import remote_headers
 from modxfer.registry.hub.repositories import Repository
-from modxfer.registry.inspection import remote_headers, report_module, sketch_module
+from modxfer.registry.inspection import report_module, sketch_module
 from modxfer.registry.reports import ModuleReport
 from modxfer.registry.transfers import TRANSFER
 
@@ -132,6 +133,11 @@ def _fetch(repository: Repository, *, branch: str) -> _Files:
     """Fetch config, card and record, and take the hashes of the weights from the Hub."""
     needed = needed_files(repository.files)
     folders = sorted({path.rpartition("/")[0] for path in needed if path.endswith(_CONFIG)})
+    if not folders:
+        raise FormatError(
+            f"`{repository.name}` holds {listing(needed)} and no `{_CONFIG}`, and an entry is of an adapter, which has one.",
+            do="Name it by its Hub id: a module needs no entry to be converted.",
+        )
     if len(folders) != 1:
         raise FormatError(
             f"`{repository.name}` holds {len(folders)} modules, and an entry describes one.",

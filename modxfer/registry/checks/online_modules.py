@@ -22,8 +22,9 @@ from modxfer.registry.entries.models import Base, Head, HubSource, ModuleEntry
 from modxfer.registry.entries.problems import Problem
 from modxfer.registry.entries.reading import ReadFile
 from modxfer.registry.entries.yaml_text import Keys
+from modxfer.registry.hub.headers import remote_headers
 from modxfer.registry.hub.repositories import Repository
-from modxfer.registry.inspection import remote_headers, report_module, sketch_module
+from modxfer.registry.inspection import report_module, sketch_module
 from modxfer.registry.reports import ModuleReport
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

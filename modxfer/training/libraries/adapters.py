@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modxfer.converters.formats import inspect_files
-from modxfer.converters.formats.adapters.writing import reduction_factor
+from modxfer.converters.formats.adapters.bottleneck import reduction_factor
 from modxfer.converters.module import ModuleFiles
 from modxfer.errors import FormatError, UsageError
 from modxfer.training.libraries.context import quiet, seeded

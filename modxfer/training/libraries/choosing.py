@@ -1,11 +1,11 @@
 """Which library trains a method, and which loads a module."""
 
 from modxfer.converters.module import ModuleFiles
-from modxfer.errors import DependencyError
+from modxfer.errors import DependencyError, UsageError
 from modxfer.training.libraries.adapters import Adapters
 from modxfer.training.libraries.context import has_adapters
 from modxfer.training.libraries.library import Library
-from modxfer.training.libraries.methods import find_method
+from modxfer.training.libraries.methods import METHODS, find_method
 from modxfer.training.libraries.peft import Peft
 
 
@@ -35,8 +35,15 @@ def library_of(files: ModuleFiles) -> Library:
         The library.
 
     Raises:
+        UsageError: it is of a method that is moved, and not trained.
         DependencyError: it takes `adapters`, which is not installed.
     """
+    if files.method not in METHODS:
+        raise UsageError(
+            f"The module in `{files.folder}` is of the method `{files.method}`, and modxfer trains and measures "
+            f"{', '.join(METHODS)}.",
+            do=f"Train and measure it with `{files.format}` itself; README.md beside a converted module says how to load it.",
+        )
     return _library(files.format, what=f"The module in `{files.folder}` has the format `{files.format}` and runs")
 
 

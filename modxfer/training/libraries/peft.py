@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modxfer.architectures import VOCABULARY, Architecture, Submodule, architecture_from_config, read_config
+from modxfer.architectures import VOCABULARY, Architecture, Submodule
 from modxfer.converters.formats import inspect_files
 from modxfer.converters.formats.heads import head_paths
 from modxfer.converters.formats.peft.targets import known_submodules, shortest_suffixes
 from modxfer.converters.module import ModuleFiles
 from modxfer.errors import ArchitectureError, UsageError
+from modxfer.registry.structures import read_architecture
 from modxfer.training.libraries.context import quiet, seeded
 from modxfer.training.libraries.fitting_tensors import check_fit, refuse_missing
 from modxfer.training.libraries.heads import check_count, head_labels
@@ -152,7 +153,7 @@ def _put_on(model: Any, config: Any, wanted: Wanted, *, where: str) -> Any:
 def _targets(named: Iterable[str] | None, model: Any, wanted: Wanted) -> list[str] | None:
     """Say in peft's words which submodules get a LoRA; None lets peft's own table decide."""
     try:
-        base = architecture_from_config(read_config(wanted.base), name=base_name(wanted))
+        base = read_architecture(wanted.base, name=base_name(wanted))
     except ArchitectureError:
         base = None
     if named is None:

@@ -197,6 +197,17 @@ def test_pickled_dtypes_stay(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(read.astype(np.float64), tensor.T[1:3].double().numpy())
 
 
+def test_a_pickle_may_hold_a_tensor_twice(tmp_path: Path) -> None:
+    """Two keys of one storage, and a view of it, are tensors of their own here."""
+    import torch
+
+    tensor = torch.arange(6.0).reshape(2, 3)
+    torch.save({"a": tensor, "b": tensor, "c": tensor[1]}, tmp_path / "x.bin")
+    read = read_tensors(tmp_path / "x.bin")
+    for key, expected in {"a": tensor, "b": tensor, "c": tensor[1]}.items():
+        np.testing.assert_array_equal(read[key], expected.numpy())
+
+
 @pytest.mark.parametrize(
     ("text", "card"),
     [

@@ -333,9 +333,9 @@ def test_the_base_comes_from_config_or_card(simple: tuple[Path, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"peft_type": "IA3"}, "'IA3'"),
-        ({"use_dora": True}, "DoRA"),
-        ({"lora_bias": True}, "lora_bias=True"),
+        ({"peft_type": "OFT"}, "'OFT'"),
+        ({"peft_type": "NEXT_YEARS"}, "'NEXT_YEARS'"),
+        ({"ensure_weight_tying": True}, "ensure_weight_tying=True"),
         ({"layer_replication": [[0, 2]]}, "layer_replication"),
         ({"trainable_token_indices": [1]}, "trainable_token_indices"),
         ({"target_parameters": ["a.b"]}, "target_parameters"),
@@ -412,14 +412,6 @@ def test_damaged_tensors_are_refused(simple: tuple[Path, Any], change: Callable[
     change_tensors(folder, change)
     with pytest.raises(FormatError, match=said):
         read(folder, config)
-
-
-def test_lora_on_embeddings_is_refused_by_name(tmp_path: Path) -> None:
-    """A LoRA on the word embeddings has other tensors than one on a linear layer."""
-    config = tiny_config("bert", layers=1)
-    make_peft_module(tmp_path, tiny_model(config), target_modules=["query", "word_embeddings"])
-    with pytest.raises(FormatError, match=r"word_embeddings\.lora_embedding_A"):
-        read(tmp_path, config)
 
 
 def test_a_base_of_another_width_is_refused(simple: tuple[Path, Any]) -> None:

@@ -1,4 +1,4 @@
-"""LoRA from one format to the other, against both real libraries."""
+"""LoRA and (IA)3 from one format to the other, against both real libraries."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 
 from modxfer.converters.formats import head_shape, inspect_files, read_module, reformat, write_module
 from modxfer.converters.formats.adapters.configs import ADAPTERS_VERSION, BOTTLENECK_DEFAULTS, LORA_DEFAULTS
-from modxfer.converters.formats.reformatting import PEFT_DEFAULTS, PEFT_VERSION
+from modxfer.converters.formats.reformatting import IA3_DEFAULTS, PEFT_DEFAULTS, PEFT_VERSION
 from modxfer.converters.module import Module
 from modxfer.errors import ConversionError
 from tests.builders import (
@@ -127,6 +127,69 @@ def test_families_without_classes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.adapters
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_ia3_computes_the_same_in_both_formats(tmp_path: Path, family: str) -> None:
+    """Gains on outputs give the same outputs in `adapters`, in `peft`, and in `adapters` again."""
+    config = tiny_config(family, layers=3)
+    architecture, model = tiny_architecture(config), tiny_adapter_model(config)
+    weights = {key: tensor.clone() for key, tensor in model.base_model.state_dict().items()}
+    kind = "ia3[alpha=3,output_lora=True,leave_out=[1]]"
+    make_adapters_module(tmp_path / "made", model, kind, head="tagging", head_options={"num_labels": 5, "layers": 1})
+    for name in ("peft", "again"):
+        (tmp_path / name).mkdir()
+
+    there, notes = reformat(read(tmp_path / "made", config), architecture, format="peft")
+    assert notes == []
+    write_module(there, architecture, tmp_path / "peft")
+    task = tiny_model(config, task="TOKEN_CLS")
+    getattr(task, architecture.family.prefix).load_state_dict(weights, strict=False)
+    loaded = load_peft_module(tmp_path / "peft", task)
+
+    back, notes = reformat(read(tmp_path / "peft", config), architecture, format="adapters")
+    assert notes == []
+    write_module(back, architecture, tmp_path / "again")
+    again = tiny_adapter_model(config)
+    load_adapters_module(tmp_path / "again", again)
+    ids = tiny_inputs(config)
+    expected = outputs(model, ids)[0]
+    for found in (outputs(loaded, ids)[0], outputs(again, ids)[0]):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)  # float32 through three layers
+    again.set_active_adapters(None)
+    assert (outputs(again, ids)[0] - expected).abs().max() > 1e-2
+
+
+def test_gains_on_inputs_cannot_go_to_adapters(tmp_path: Path) -> None:
+    """`adapters` has gains on what a projection puts out only."""
+    import peft
+
+    config = tiny_config("bert", layers=1)
+    gains = peft.IA3Config(target_modules=["key", "output.dense"], feedforward_modules=["output.dense"])
+    peft.get_peft_model(tiny_model(config), gains).save_pretrained(str(tmp_path))
+    with pytest.raises(ConversionError, match="gains on what a projection puts out, and none on what it takes in"):
+        reformat(read(tmp_path, config), tiny_architecture(config), format="adapters")
+
+
+@pytest.mark.adapters
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("prefix_tuning_flat", "`peft` counts a prefix among the positions"),
+        ("prompt_tuning", "`peft` makes tokens of a prompt"),
+        ("noreft", "`peft` has nothing that works on the positions"),
+        ("lora[use_gating=True]", "`peft` has no gates"),
+        ("dora", "DoRA in `adapters` scales a projection's bias"),
+        ("seq_bn_inv[reduction_factor=4]", "method bottleneck . invertible, which `peft` .*`peft` has no bottlenecks"),
+    ],
+)
+def test_what_means_something_else_in_peft_is_refused(tmp_path: Path, kind: str, said: str) -> None:
+    """Where the libraries compute another thing from the same tensors, nothing is written, and the reason is said."""
+    config = tiny_config("bert", layers=1)
+    make_adapters_module(tmp_path, tiny_adapter_model(config), kind, safetensors=False)
+    with pytest.raises(ConversionError, match=said):
+        reformat(read(tmp_path, config), tiny_architecture(config), format="peft")
+
+
+@pytest.mark.adapters
 def test_a_bottleneck_cannot_become_peft(tmp_path: Path) -> None:
     """`peft` has no bottlenecks."""
     config = tiny_config("bert", layers=1)
@@ -186,6 +249,9 @@ def test_peft_defaults_are_those_of_the_library() -> None:
     assert peft.__version__ == PEFT_VERSION == theirs["peft_version"]
     differ = {key for key in {*theirs, *PEFT_DEFAULTS} if theirs.get(key, "?") != PEFT_DEFAULTS.get(key, "?")}
     assert differ - {"inference_mode", "target_modules", "peft_type"} == set()
+    gains = peft.IA3Config().to_dict()
+    differ = {key for key in {*gains, *IA3_DEFAULTS} if gains.get(key, "?") != IA3_DEFAULTS.get(key, "?")}
+    assert differ - {"inference_mode", "target_modules", "feedforward_modules", "peft_type"} == set()
 
 
 @pytest.mark.adapters

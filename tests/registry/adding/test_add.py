@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from modxfer import api
 from modxfer.errors import EntryError, FormatError, OutputError, UsageError
@@ -337,6 +339,21 @@ def test_pickles_base_models_and_other_things_are_refused(on_hub: OnHub, made: M
     with pytest.raises(UsageError, match="acme/nothing"):
         on_hub.add("acme/nothing")
     assert on_hub.written == {"registry.yaml"}
+
+
+def test_layers_that_fuse_adapters_are_refused(on_hub: OnHub, tmp_path: Path) -> None:
+    """They are no adapter, and an entry's rules ask for an adapter's files."""
+    inner = dict.fromkeys(("query", "key", "value"), True)
+    config = {"config": inner, "name": "a,b", "model_name": "acme/teacher"}
+    save_file({"x": np.ones(3, dtype=np.float32)}, tmp_path / "weights")
+    files = {
+        "adapter_fusion_config.json": json.dumps(config).encode(),
+        "model_adapter_fusion.safetensors": (tmp_path / "weights").read_bytes(),
+        "README.md": CARD.encode(),
+    }
+    on_hub.hub.add_repo("acme/fusion", files)
+    with pytest.raises(FormatError, match=r"`acme/fusion` holds .* and no `adapter_config\.json`"):
+        on_hub.add("acme/fusion")
 
 
 @pytest.mark.parametrize(

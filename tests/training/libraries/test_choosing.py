@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,13 @@ def test_bottlenecks_take_adapters_or_say_what_to_install(bottleneck: Path) -> N
             library_for_method("bottleneck")
         with pytest.raises(DependencyError, match=f"has the format `adapters` and runs with .* which is {INSTALL}"):
             library_of(inspect_files(bottleneck))
+
+
+def test_methods_that_are_only_moved_are_refused(bottleneck: Path) -> None:
+    """A module of a method that can be converted and not trained is refused by name, before a library fails on it."""
+    files = replace(inspect_files(bottleneck), method="ia3", format="peft")
+    with pytest.raises(UsageError, match=r"is of the method `ia3`, and modxfer trains and measures lora, bottleneck"):
+        library_of(files)
 
 
 def test_choosing_loads_no_library() -> None:

@@ -14,6 +14,9 @@ from modxfer.errors import ConversionError, FormatError
 
 CONFIG_FILE = "adapter_config.json"
 
+INTERFACE_FILE = "adapter_interface.json"
+"""Lies beside a module that was made through the plugin interface, on a model without a class of its own in `adapters`."""
+
 ADAPTERS_VERSION = "adapters.1.3.0"
 """The version whose meaning a config has once it is upgraded."""
 
@@ -71,6 +74,48 @@ LORA_DEFAULTS: Mapping[str, Any] = {
 }
 """What `LoRAConfig` takes for a key that a config lacks."""
 
+PREFIX_DEFAULTS: Mapping[str, Any] = {
+    "architecture": "prefix_tuning",
+    "encoder_prefix": True,
+    "cross_prefix": True,
+    "leave_out": [],
+    "flat": False,
+    "prefix_length": 30,
+    "bottleneck_size": 512,
+    "non_linearity": "tanh",
+    "dropout": 0.0,
+    "use_gating": False,
+    "shared_gating": True,
+    "init_weights_seed": None,
+}
+"""What `PrefixTuningConfig` takes for a key that a config lacks."""
+
+PROMPT_DEFAULTS: Mapping[str, Any] = {
+    "architecture": "prompt_tuning",
+    "prompt_length": 10,
+    "prompt_init": "random_uniform",
+    "prompt_init_text": None,
+    "combine": "prefix",
+    "init_weights_seed": None,
+}
+"""What `PromptTuningConfig` takes for a key that a config lacks."""
+
+REFT_DEFAULTS: Mapping[str, Any] = {
+    "architecture": "reft",
+    "layers": "all",
+    "prefix_positions": 3,
+    "suffix_positions": 0,
+    "r": 1,
+    "orthogonality": False,
+    "tied_weights": False,
+    "dropout": 0.05,
+    "non_linearity": None,
+    "dtype": None,
+    "output_reft": True,
+    "init_weights_seed": None,
+}
+"""What `NoReftConfig` writes; `ReftConfig` itself has no default for most of these."""
+
 _SEQUENTIAL = {
     "original_ln_before": True,
     "mh_adapter": False,
@@ -89,6 +134,14 @@ _PARALLEL = {
     "scaling": 4.0,
 }
 _INVERTIBLE = {"inv_adapter": "nice", "inv_adapter_reduction_factor": 2}
+_COMPACTER = {"phm_layer": True, "reduction_factor": 32, "non_linearity": "gelu"}
+_VERA = {"vera_d": 0.1, "vera_b": 0.0, "init_weights": "vera"}
+
+
+def _union(*configs: Mapping[str, Any]) -> dict[str, Any]:
+    return {"architecture": "union", "configs": [dict(config) for config in configs]}
+
+
 _NAMED: Mapping[str, Mapping[str, Any]] = {
     "seq_bn": _SEQUENTIAL,
     "pfeiffer": _SEQUENTIAL,
@@ -102,7 +155,33 @@ _NAMED: Mapping[str, Mapping[str, Any]] = {
     "pfeiffer+inv": {**_SEQUENTIAL, **_INVERTIBLE},
     "double_seq_bn_inv": {**_DOUBLE, **_INVERTIBLE},
     "houlsby+inv": {**_DOUBLE, **_INVERTIBLE},
+    "compacter": {**_DOUBLE, **_COMPACTER},
+    "compacter++": {**_SEQUENTIAL, **_COMPACTER},
     "lora": LORA_DEFAULTS,
+    "ia3": {
+        **LORA_DEFAULTS,
+        "intermediate_lora": True,
+        "r": 1,
+        "alpha": 1,
+        "attn_matrices": ["k", "v"],
+        "composition_mode": "scale",
+        "init_weights": "ia3",
+    },
+    "dora": {**LORA_DEFAULTS, "use_dora": True},
+    "vera": {**LORA_DEFAULTS, **_VERA},
+    "dvora": {**LORA_DEFAULTS, **_VERA, "use_dora": True},
+    "prefix_tuning": PREFIX_DEFAULTS,
+    "prefix_tuning_flat": {**PREFIX_DEFAULTS, "flat": True},
+    "prompt_tuning": PROMPT_DEFAULTS,
+    "loreft": {**REFT_DEFAULTS, "orthogonality": True},
+    "noreft": REFT_DEFAULTS,
+    "direft": {**REFT_DEFAULTS, "subtract_projection": False},
+    "mam": _union({**PREFIX_DEFAULTS, "bottleneck_size": 800}, {**BOTTLENECK_DEFAULTS, **_PARALLEL}),
+    "unipelt": _union(
+        {**PREFIX_DEFAULTS, "prefix_length": 10, "use_gating": True},
+        {**BOTTLENECK_DEFAULTS, **_SEQUENTIAL, "use_gating": True},
+        {**LORA_DEFAULTS, "alpha": 2, "use_gating": True},
+    ),
 }
 """The configs that `adapters` knows by a name, as far as modxfer moves them."""
 
@@ -122,10 +201,10 @@ def upgrade_config(config: Mapping[str, Any], *, has_invertible: bool, where: st
 
     Raises:
         FormatError: it names no config, or lacks what a config must have.
-        ConversionError: it describes a method that modxfer does not move.
+        ConversionError: it names one that modxfer does not know.
     """
     result = dict(config)
-    if "config" not in result and ("reduction_factor" in result or result.get("architecture") == "lora"):
+    if "config" not in result and ("reduction_factor" in result or "architecture" in result):
         result = {
             "config": result,
             **{key: result[key] for key in ("name", "version", "hidden_size") if key in result},
@@ -138,47 +217,21 @@ def upgrade_config(config: Mapping[str, Any], *, has_invertible: bool, where: st
             f"`config` in {where} is {inner!r}, and must be an object or a name ({', '.join(_NAMED)}).",
             do="Fetch the module again.",
         )
-    method = method_of(inner, where=where)
-    inner, changed = (_upgrade_lora if method == "lora" else _upgrade_bottleneck)(inner, result, has_invertible, where)
-    result["config"] = inner
-    if changed:
+    members = inner.get("configs") if inner.get("architecture") == "union" else None
+    configs = [member for member in members if isinstance(member, dict)] if isinstance(members, list) else [inner]
+    upgraded = [_upgrade(member, result, has_invertible=has_invertible, where=where) for member in configs]
+    if upgraded != configs:
         result["version"] = ADAPTERS_VERSION
+    result["config"] = {**inner, "configs": upgraded} if isinstance(members, list) else upgraded[0]
     return result
 
 
-def method_of(inner: Mapping[str, Any], *, where: str) -> str:
-    """Say which method a config describes, and refuse those that cannot be moved.
-
-    Args:
-        inner: What `adapter_config.json` holds under `config`.
-        where: The file, for messages.
-
-    Returns:
-        "lora" or "bottleneck".
-
-    Raises:
-        ConversionError: it is another method, or a variant that computes something else.
-    """
-    architecture = inner.get("architecture")
-    variants = {
-        "composition_mode": ("(IA)³", inner.get("composition_mode", "add") != "add"),
-        "use_dora": ("DoRA", bool(inner.get("use_dora"))),
-        "vera_d": ("VeRA", inner.get("vera_d") is not None),
-        "vera_b": ("VeRA", inner.get("vera_b") is not None),
-        "use_gating": ("LoRA with gating", bool(inner.get("use_gating"))),
-    }
-    if architecture == "lora":
-        found = next((name for name, is_it in variants.values() if is_it), None)
-    elif architecture in (None, "bottleneck"):
-        found = "Compacter (phm_layer)" if inner.get("phm_layer") else None
-    else:
-        found = str(architecture)
-    if found is not None:
-        raise ConversionError(
-            f"{where} describes the method {found}, and of those of `adapters` modxfer moves bottlenecks and plain LoRA.",
-            do="Train one of these instead, or name another module.",
-        )
-    return "lora" if architecture == "lora" else "bottleneck"
+def _upgrade(inner: Mapping[str, Any], config: Mapping[str, Any], *, has_invertible: bool, where: str) -> dict[str, Any]:
+    if inner.get("architecture") == "lora":
+        return _upgrade_lora(inner, config)
+    if inner.get("architecture") in (None, "bottleneck"):
+        return _upgrade_bottleneck(inner, config, has_invertible=has_invertible, where=where)
+    return dict(inner)
 
 
 def _named_config(text: str, *, where: str) -> dict[str, Any]:
@@ -190,46 +243,42 @@ def _named_config(text: str, *, where: str) -> dict[str, Any]:
             do="Write the whole config into that file, or name another module.",
         )
     values = re.sub(r"(\w+)=", r"'\1':", match["values"] or "")
+    named = _NAMED[match["name"]]
     try:
         changes = ast.literal_eval("{" + values + "}")
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise FormatError(f"`config` in {where} is {text!r}, which cannot be read.", do="Correct it in that file.") from error
-    defaults = LORA_DEFAULTS if match["name"] == "lora" else BOTTLENECK_DEFAULTS
-    return {**defaults, **_NAMED[match["name"]], **changes}
+    if changes and "configs" in named:
+        raise FormatError(
+            f"`config` in {where} is {text!r}, which changes several configs at once.", do="Write them out in that file."
+        )
+    defaults = {} if "architecture" in named else BOTTLENECK_DEFAULTS
+    return {**defaults, **named, **changes}
 
 
-def _upgrade_lora(
-    inner: Mapping[str, Any], config: Mapping[str, Any], has_invertible: bool, where: str
-) -> tuple[dict[str, Any], bool]:
+def _upgrade_lora(inner: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """Give alpha the value with which versions before 1.1.0 ran a LoRA."""
     version = str(config.get("version", ""))
     numbers = re.match(r"adapters\.(\d+)\.(\d+)", version)
     faulty = numbers is not None and (int(numbers[1]), int(numbers[2])) < (1, 1)
     rank, alpha = (inner.get(key, LORA_DEFAULTS[key]) for key in ("r", "alpha"))
-    if faulty and rank != alpha:
-        return {**inner, "alpha": rank}, True
-    return dict(inner), False
+    return {**inner, "alpha": rank} if faulty and rank != alpha else dict(inner)
 
 
 def _upgrade_bottleneck(
-    inner: Mapping[str, Any], config: Mapping[str, Any], has_invertible: bool, where: str
-) -> tuple[dict[str, Any], bool]:
+    inner: Mapping[str, Any], config: Mapping[str, Any], *, has_invertible: bool, where: str
+) -> dict[str, Any]:
     """Rename activations from before versions, and drop an invertible adapter that was never made."""
     missing = [key for key in ("mh_adapter", "output_adapter", "reduction_factor", "non_linearity") if key not in inner]
     if missing:
         raise FormatError(f"`config` in {where} lacks {', '.join(missing)}.", do="Fetch the module again.")
-    result, changed = dict(inner), False
+    result = dict(inner)
     if "version" not in config and result["non_linearity"] in _ACTIVATIONS_BEFORE_VERSIONS:
         result["non_linearity"] = _ACTIVATIONS_BEFORE_VERSIONS[result["non_linearity"]]
-        changed = True
-    named = result.get("inv_adapter") or result.get("invertible_adapter")
-    if has_invertible or (named and config.get("type") != "text_task"):
-        raise ConversionError(
-            f"{where} describes a bottleneck with invertible adapters "
-            f"({named or 'their tensors are there'}), and modxfer moves bottlenecks without them.",
-            do="Train the module without them (`seq_bn`, not `seq_bn_inv`), or name another one.",
-        )
-    if named:
-        result.pop("invertible_adapter", None)
+    legacy = result.pop("invertible_adapter", None)
+    if isinstance(legacy, dict):
+        result["inv_adapter"] = legacy.get("block_type")
+        result["inv_adapter_reduction_factor"] = legacy.get("reduction_factor")
+    if result.get("inv_adapter") and config.get("type") == "text_task" and not has_invertible:
         result.update(inv_adapter=None, inv_adapter_reduction_factor=None)
-    return result, changed
+    return result

@@ -100,12 +100,12 @@ def parse_head(
     if not files.head_config and not tensors:
         return None, {}
     where = f"`{HEAD_CONFIG_FILE}`"
-    task = head_task(files.head_config, where=where)
+    task, static = head_task(files.head_config, where=where), static_task(files.head_config)
     layers = layer_keys(files.head_config, base)
     if not layers:
         raise ConversionError(f"`{base.model_type}` has no head for {task}.", do="Leave the head out.")
     keys = {f"{start}.{end}": (part, end) for part, start in layers.items() for end in ("weight", "bias")}
-    _check_keys(files.head_config, tensors, keys, where=where)
+    _check_keys(files.head_config, tensors, keys, without_bias=static in base.family.unbiased_heads, where=where)
     hidden, labels = base.dimensions["hidden"], _labels(files.head_config, where=where)
     sizes = {"dense": hidden, "output": labels}
     parts: dict[str, dict[str, Array]] = {part: {} for part in layers}
@@ -138,7 +138,13 @@ def head_task(head_config: Mapping[str, Any], *, where: str) -> str:
     static = static_task(head_config)
     if static is not None:
         return static
-    config = head_config.get("config")
+    config, model_class = head_config.get("config"), head_config.get("model_class")
+    if config is None and isinstance(model_class, str) and model_class:
+        raise ConversionError(
+            f"{where} describes the head that is part of `{model_class}`, and of such heads modxfer moves those of "
+            f"{', '.join(STATIC_TASKS)}.",
+            do="Remove the head's two files, and the module moves without it.",
+        )
     if not isinstance(config, dict) or not isinstance(head_config.get("name"), str):
         raise FormatError(
             f"{where} describes no head: config is {config!r}, name is {head_config.get('name')!r}, "
@@ -163,12 +169,17 @@ def _labels(head_config: Mapping[str, Any], *, where: str) -> int | None:
 
 
 def _check_keys(
-    head_config: Mapping[str, Any], tensors: Mapping[str, Array], keys: Mapping[str, object], *, where: str
+    head_config: Mapping[str, Any],
+    tensors: Mapping[str, Array],
+    keys: Mapping[str, object],
+    *,
+    without_bias: bool,
+    where: str,
 ) -> None:
     """Refuse a head's file with other tensors than its config asks for."""
     config = head_config.get("config") or {}
-    without_bias = {key for key in keys if key.endswith(".bias")} if config.get("bias") is False else set()
-    extra, lost = set(tensors) - set(keys), set(keys) - set(tensors) - without_bias
+    biases = {key for key in keys if key.endswith(".bias")} if without_bias or config.get("bias") is False else set()
+    extra, lost = set(tensors) - set(keys), set(keys) - set(tensors) - biases
     if extra:
         raise FormatError(
             f"The head's file holds {listing(extra)}, and {where} describes {listing(keys)}.",

@@ -1,23 +1,24 @@
-"""The `adapters` format, read: config and keys of a bottleneck or a LoRA to pieces.
+"""The `adapters` format, read: config and keys to pieces, whatever kinds the module is made of.
 
-Source: adapters 1.3, `methods/modeling.py` and `methods/bottleneck.py` (what a bottleneck reads and writes),
-`methods/lora.py`,
-`loading.py` (names of keys).
+Source: adapters 1.3, `loading.py` (names of keys).
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from modxfer.architectures import Architecture, Point, Route, Side
-from modxfer.converters.formats.adapters.configs import BOTTLENECK_DEFAULTS, CONFIG_FILE, LORA_DEFAULTS
-from modxfer.converters.formats.adapters.heads import parse_head
-from modxfer.converters.formats.checks import check_shape, listing, number, strings, whole, whole_numbers
-from modxfer.converters.methods import BOTTLENECK, LORA, route_of_role
-from modxfer.converters.module import Array, Module, ModuleFiles, Piece, Place, Scaling
-from modxfer.errors import FormatError
+from modxfer.architectures import Architecture
+from modxfer.converters.formats.adapters.configs import CONFIG_FILE, INTERFACE_FILE
+from modxfer.converters.formats.adapters.heads import parse_head, static_task
+from modxfer.converters.formats.adapters.kinds import Kind, Owner, Setup
+from modxfer.converters.formats.adapters.table import canonical, configs_of, entries_of, method_of
+from modxfer.converters.formats.checks import check_shape, listing
+from modxfer.converters.formats.classes import in_adapters
+from modxfer.converters.module import Array, Module, ModuleFiles, Piece, Place
+from modxfer.errors import ConversionError, FormatError
 
 LEGACY_KEYS = {
     "attention_text_task_adapters": "adapters",
@@ -28,14 +29,20 @@ LEGACY_KEYS = {
 }
 """Pieces of keys that older versions wrote, and what they mean."""
 
-LORA_ROLES = {"q": "query", "k": "key", "v": "value"}
-"""Entry of `attn_matrices` to role."""
 
-_SUB_BLOCKS = {
-    "attention": ("attention_norm", "attention_output", "query"),
-    "ffn": ("ffn_norm", "ffn_down", "ffn_up"),
-}
-"""Sub-block of a layer to the roles of its normalisation, of its last projection and of its first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expected:
+    """What a key's tensor is.
+
+    Attributes:
+        entry: Which of the module's kinds it belongs to.
+        owner: The submodule that holds it.
+        part: Its part.
+    """
+
+    entry: int
+    owner: Owner
+    part: str
 
 
 def current_key(key: str) -> str:
@@ -52,140 +59,36 @@ def current_key(key: str) -> str:
     return key
 
 
-def part_keys(inner: Mapping[str, Any]) -> dict[str, str]:
-    """Name the tensors of one bottleneck.
+def kinds_on(config: Mapping[str, Any], base: Architecture, *, where: str) -> list[tuple[Kind, Setup]]:
+    """List the kinds that a module is made of, each with its config on a base model.
 
     Args:
-        inner: What the config holds under `config`.
-
-    Returns:
-        End of a key to part; a normalisation before the projection has two keys for each of its tensors.
-    """
-    has_norm = bool(inner.get("ln_before", BOTTLENECK_DEFAULTS["ln_before"]))
-    down = "adapter_down.1" if has_norm else "adapter_down.0"
-    modules = {down: "down", "adapter_up": "up"}
-    if has_norm:
-        modules |= {"adapter_norm_before": "norm_before", "adapter_down.0": "norm_before"}
-    if inner.get("ln_after", BOTTLENECK_DEFAULTS["ln_after"]):
-        modules["adapter_norm_after"] = "norm_after"
-    if inner.get("use_gating", BOTTLENECK_DEFAULTS["use_gating"]):
-        modules["gate"] = "gate"
-    keys = {f"{module}.{end}": f"{part}.{end}" for module, part in modules.items() for end in ("weight", "bias")}
-    scaling = inner.get("scaling", BOTTLENECK_DEFAULTS["scaling"])
-    if scaling in ("learned", "channel"):
-        keys["scaling"] = "scaling" if scaling == "learned" else "scaling_per_unit"
-    return keys
-
-
-def bottleneck_route(inner: Mapping[str, Any], name: str) -> Route:
-    """Say which points of its layer a bottleneck reads and writes.
-
-    Args:
-        inner: What the config holds under `config`.
-        name: "attention" or "ffn".
-
-    Returns:
-        The route.
-    """
-    norm, last, first = _SUB_BLOCKS[name]
-    values = {**BOTTLENECK_DEFAULTS, **inner}
-    if values["is_parallel"]:
-        reads = Point(first, Side.INPUT)
-    elif values["original_ln_before"]:
-        reads = Point(norm, Side.OUTPUT)
-    else:
-        reads = Point(last, Side.OUTPUT)
-    return Route(reads=reads, writes=Point(norm, Side.INPUT if values["original_ln_after"] else Side.OUTPUT))
-
-
-def owners(base: Architecture, config: Mapping[str, Any], method: str, *, where: str) -> dict[str, Place]:
-    """List the submodules of a base model that a config gives tensors.
-
-    Args:
-        base: The base model.
         config: The module's config, upgraded.
-        method: "lora" or "bottleneck".
+        base: The base model.
         where: The file, for messages.
 
     Returns:
-        Path relative to the base model to place.
+        Kind and setup.
 
     Raises:
-        FormatError: a value that says where the module goes cannot be read.
+        FormatError: the config cannot be read.
+        ConversionError: it describes what cannot be moved.
     """
-    inner = config["config"]
-    names = lora_roles(inner, where=where) if method == "lora" else bottleneck_names(inner)
-    left_out = set(whole_numbers(inner, "leave_out", where=where))
-    found = {}
-    for stack, table in base.family.stacks.items():
-        for layer in range(base.depths[stack]):
-            if layer not in left_out:
-                for name in names:
-                    path = base.role_path(stack, layer, name) if method == "lora" else None
-                    path = path or f"{table.layer.format(layer=layer)}.{table.bottlenecks[name]}"
-                    found[path] = Place(stack, layer, name)
-    return found
-
-
-def lora_roles(inner: Mapping[str, Any], *, where: str) -> list[str]:
-    """List the roles that a LoRA's config names.
-
-    Args:
-        inner: What the config holds under `config`.
-        where: The file, for messages.
-
-    Returns:
-        The roles.
-
-    Raises:
-        FormatError: `attn_matrices` cannot be read, or holds an unknown entry.
-    """
-    values = {**LORA_DEFAULTS, **inner}
-    matrices = strings(values, "attn_matrices", where=where)
-    unknown = set(matrices) - set(LORA_ROLES)
-    if unknown:
-        raise FormatError(
-            f"`attn_matrices` in {where} names {listing(unknown)}; known are {listing(LORA_ROLES)}.",
-            do="Correct it in that file.",
+    configs, entries = configs_of(config["config"], where=where), entries_of(config["config"], where=where)
+    if not base.family.in_adapters:
+        raise ConversionError(
+            f"The `adapters` library has no model class for `{base.model_type}`, the family of `{base.name}`, and modxfer "
+            "moves no modules that were made through its plugin interface.",
+            do="Name the base model that the module was trained on with `--from`, or choose another student.",
         )
-    roles = [role for letter, role in LORA_ROLES.items() if letter in matrices and values["selfattn_lora"]]
-    return roles + [role for key, role in (("intermediate_lora", "ffn_up"), ("output_lora", "ffn_down")) if values[key]]
-
-
-def bottleneck_names(inner: Mapping[str, Any]) -> list[str]:
-    """List the sub-blocks in which a config puts a bottleneck.
-
-    Args:
-        inner: What the config holds under `config`.
-
-    Returns:
-        Some of "attention" and "ffn".
-    """
-    return [name for key, name in (("mh_adapter", "attention"), ("output_adapter", "ffn")) if inner.get(key)]
-
-
-def inner_size(inner: Mapping[str, Any], layer: int, hidden: int, *, where: str) -> int:
-    """Compute a bottleneck's inner size as `adapters` does.
-
-    Args:
-        inner: What the config holds under `config`.
-        layer: The layer's index.
-        hidden: Width of the residual stream in units.
-        where: The file, for messages.
-
-    Returns:
-        The inner size in units.
-
-    Raises:
-        FormatError: the reduction factor is no number above 0, or a table that leaves the layer out.
-    """
-    factor = inner.get("reduction_factor")
-    if isinstance(factor, dict):
-        factor = factor.get(str(layer), factor.get("default"))
-    value = number({"reduction_factor": factor}, "reduction_factor", where=where)
-    if value <= 0:
-        raise FormatError(f"`reduction_factor` in {where} is {value!r}, and must be above 0.", do="Correct it in that file.")
-    return max(int(hidden // value), 1)
+    for entry in entries:
+        why = base.family.adapters_lacks.get(entry.kind.method)
+        if why is not None:
+            raise ConversionError(
+                f"`adapters` cannot run the {entry.kind.method} of this module on `{base.name}` ({base.model_type}): {why}.",
+                do="Choose another student.",
+            )
+    return [(entry.kind, Setup(inner=configs[entry.index], base=base, where=where)) for entry in entries]
 
 
 def parse(files: ModuleFiles, tensors: Mapping[str, Array], teacher: Architecture) -> Module:
@@ -201,7 +104,7 @@ def parse(files: ModuleFiles, tensors: Mapping[str, Array], teacher: Architectur
 
     Raises:
         FormatError: a key is unknown, a shape does not fit, or config and tensors disagree.
-        ConversionError: the head is of a kind that cannot be moved.
+        ConversionError: the module, or its head, is of a kind that cannot be moved.
     """
     where = f"`{CONFIG_FILE}`"
     said, hidden = files.config.get("hidden_size"), teacher.dimensions["hidden"]
@@ -210,23 +113,35 @@ def parse(files: ModuleFiles, tensors: Mapping[str, Array], teacher: Architectur
             f"{where} says that the base model is {said} units wide, and `{teacher.name}` has {hidden}.",
             do="Name the base model that the module was trained on with `--from`.",
         )
+    if (files.folder / INTERFACE_FILE).exists():
+        raise ConversionError(
+            f"The module was made through the plugin interface of `adapters` (it has `{INTERFACE_FILE}`), where what its "
+            "pieces read and write is up to that file and not to the family.",
+            do="Train the module with a model class of `adapters`, or with `peft`.",
+        )
+    named = in_adapters(teacher)
     in_head = {header.key for header in files.tensors if is_head_file(header.file)}
     body = {current_key(key): tensor for key, tensor in tensors.items() if key not in in_head}
-    expected = owners(teacher, files.config, files.method, where=where)
-    found, inside = _sort_keys(body, files, expected, teacher)
-    _check_complete(found, expected, files, where=where)
-    build = _lora_piece if files.method == "lora" else _bottleneck_piece
-    pieces = {expected[path]: build(files, path, expected[path], found[path], teacher, where=where) for path in found}
+    kinds = kinds_on(files.config, named, where=where)
+    owners = [(index, owner) for index, (kind, setup) in enumerate(kinds) for owner in kind.owners(setup)]
+    found, inside = _sort_keys(body, files, owners, named)
+    _check_complete(found, owners, where=where)
+    _check_shapes(found, owners, teacher)
+    pieces: dict[Place, Piece] = {}
+    for index, (kind, setup) in enumerate(kinds):
+        pieces |= kind.read(setup, found[index])
     head, head_pieces = parse_head(files, {key: tensors[key] for key in in_head}, teacher)
+    inner = canonical(files.config["config"], where=where)
     return Module(
         format="adapters",
-        method=files.method,
+        method=method_of(inner, where=where),
         name=files.name,
-        config=files.config,
+        config={**files.config, "config": inner},
         pieces={**pieces, **head_pieces},
         head=head,
         base=files.base,
         inside_task_model=inside,
+        notes=tuple(note for kind, setup in kinds if (note := kind.remark(setup.inner)) is not None),
     )
 
 
@@ -242,60 +157,67 @@ def is_head_file(name: str) -> bool:
     return name in {"model_head.safetensors", "pytorch_model_head.bin"}
 
 
+_Sorted = Mapping[int, dict[str, dict[str, Array]]]
+"""Which of the kinds to name of an owner to part to tensor."""
+
+
 def _sort_keys(
-    tensors: Mapping[str, Array], files: ModuleFiles, expected: Mapping[str, Place], base: Architecture
-) -> tuple[dict[str, dict[str, Array]], bool]:
-    """Split every key into the submodule's path and the tensor's part."""
-    marker = f".{'loras' if files.method == 'lora' else 'adapters'}.{files.name}."
-    parts = {"lora_A": "down", "lora_B": "up"} if files.method == "lora" else part_keys(files.config["config"])
-    found: dict[str, dict[str, Array]] = defaultdict(dict)
+    tensors: Mapping[str, Array], files: ModuleFiles, owners: list[tuple[int, Owner]], base: Architecture
+) -> tuple[_Sorted, bool]:
+    """Find the owner and the part of every key."""
+    known = dict(_known_keys(owners, files.name))
+    prefix = base.prefix(static_task(files.head_config) if files.head_config else None)
+    found: _Sorted = defaultdict(lambda: defaultdict(dict))
     prefixes = set()
     for key, tensor in tensors.items():
-        owner, _, end = key.partition(marker)
-        path = owner.removeprefix(f"{base.family.prefix}.")
-        if end not in parts or path not in expected:
-            _refuse_key(key, end, parts, files, expected, base)
-        prefixes.add(path != owner)
-        part = parts[end]
-        if part in found[path] and not np.array_equal(found[path][part], tensor):
+        plain = key.removeprefix(prefix)
+        if plain not in known:
+            _refuse_key(key, files, owners, base)
+        prefixes.add(plain != key)
+        expected = known[plain]
+        parts = found[expected.entry][expected.owner.name]
+        if expected.part in parts and not np.array_equal(parts[expected.part], tensor):
             raise FormatError(f"`{key}` is stored twice, with different values.", do="Save the module again.")
-        found[path][part] = tensor
+        parts[expected.part] = tensor
     if len(prefixes) != 1:
         raise FormatError(
-            f"The module holds {'no tensors' if not prefixes else f'keys with and without `{base.family.prefix}.`'}.",
+            f"The module holds {'no tensors' if not prefixes else f'keys with and without `{prefix}`'}.",
             do="Fetch the module again.",
         )
-    return found, prefixes == {True}
+    return found, prefixes == {True} or not prefix
 
 
-def _refuse_key(
-    key: str,
-    end: str,
-    parts: Mapping[str, str],
-    files: ModuleFiles,
-    expected: Mapping[str, Place],
-    base: Architecture,
-) -> None:
+def _known_keys(owners: list[tuple[int, Owner]], module: str) -> Iterator[tuple[str, _Expected]]:
+    seen = set()
+    for entry, owner in owners:
+        for key, part in owner.keys(module):
+            if key in seen:
+                raise FormatError(
+                    f"`{CONFIG_FILE}` describes two things that are both stored under `{key}`.", do="Fetch the module again."
+                )
+            seen.add(key)
+            yield key, _Expected(entry=entry, owner=owner, part=part)
+
+
+def _refuse_key(key: str, files: ModuleFiles, owners: list[tuple[int, Owner]], base: Architecture) -> None:
     """Raise for a key that the config does not explain."""
-    kinds = sorted({place.name for place in expected.values()})
-    problem = f"{files.method} `{files.name}` has no tensor of that name (it has {', '.join(parts)})"
-    if end in parts:
-        depths = ", ".join(f"{depth} layers" for depth in base.depths.values())
-        problem = (
-            f"its config gives `{base.name}` ({base.model_type}, {depths}) no {files.method} there (known: {', '.join(kinds)})"
-        )
+    depths = ", ".join(f"{depth} layers" for depth in base.depths.values())
+    ends = dict.fromkeys(f"{owner.marker}.{files.name}.{end}" for _, owner in owners for end in owner.ends)
     raise FormatError(
-        f"The module holds `{key}`, and {problem}.",
+        f"The module holds `{key}`, and its config gives `{base.name}` ({base.model_type}, {depths}) no {files.method} "
+        f"`{files.name}` there (known: {listing(ends) or 'nothing'}).",
         do="Name the right base model with `--from`, or fetch the module again: config and tensors do not belong together.",
     )
 
 
-def _check_complete(
-    found: Mapping[str, Mapping[str, Array]], expected: Mapping[str, Place], files: ModuleFiles, *, where: str
-) -> None:
+def _check_complete(found: _Sorted, owners: list[tuple[int, Owner]], *, where: str) -> None:
     """Refuse a module that lacks tensors which its config asks for."""
-    parts = {"down", "up"} if files.method == "lora" else set(part_keys(files.config["config"]).values())
-    lost = [f"{path}, {part}" for path in expected for part in parts if part not in found.get(path, {})]
+    lost = [
+        f"{owner.path or owner.marker}, {part}"
+        for entry, owner in owners
+        for part in dict.fromkeys(owner.ends.values())
+        if part not in found[entry][owner.name]
+    ]
     if lost:
         raise FormatError(
             f"{where} asks for {listing(lost)}, and the module does not hold that.",
@@ -303,47 +225,8 @@ def _check_complete(
         )
 
 
-def _lora_piece(
-    files: ModuleFiles, path: str, place: Place, parts: Mapping[str, Array], base: Architecture, *, where: str
-) -> Piece:
-    """Build the piece of one LoRA."""
-    inner = {**LORA_DEFAULTS, **files.config["config"]}
-    rank = whole(inner, "r", where=where)
-    submodule = base.family.stacks[place.stack].roles[place.name]
-    shapes = {
-        "down": (rank, base.dimensions[submodule.reads]),
-        "up": (base.dimensions[submodule.writes], rank),
-    }
-    for part, shape in shapes.items():
-        check_shape(f"{path}, {part}", parts[part], shape, where=f"the module (rank {rank})", base=base.name)
-    return Piece(
-        method=LORA,
-        route=route_of_role(place.name),
-        parts={part: parts[part] for part in shapes},
-        scaling=Scaling(rank=rank, alpha=float(number(inner, "alpha", where=where))),
-    )
-
-
-def _bottleneck_piece(
-    files: ModuleFiles, path: str, place: Place, parts: Mapping[str, Array], base: Architecture, *, where: str
-) -> Piece:
-    """Build the piece of one bottleneck."""
-    inner, hidden = files.config["config"], base.dimensions["hidden"]
-    size = inner_size(inner, place.layer, hidden, where=where)
-    private = {
-        "down.weight": size,
-        "down.bias": size,
-        "up.weight": size,
-        "scaling": 1,
-        "gate.weight": 1,
-        "gate.bias": 1,
-    }
-    for part, tensor in parts.items():
-        shape = tuple(private[part] if axis is None else hidden for axis in BOTTLENECK.parts[part])
-        label = f"the module (reduction_factor gives {size} units inside)"
-        check_shape(f"{path}, {part}", tensor, shape, where=label, base=base.name)
-    return Piece(
-        method=BOTTLENECK,
-        route=bottleneck_route(inner, place.name),
-        parts={part: parts[part] for part in BOTTLENECK.parts if part in parts},
-    )
+def _check_shapes(found: _Sorted, owners: list[tuple[int, Owner]], base: Architecture) -> None:
+    for entry, owner in owners:
+        for part, tensor in found[entry][owner.name].items():
+            key = f"{owner.path or owner.marker}, {part}"
+            check_shape(key, tensor, owner.shapes[part], where=owner.label, base=base.name)

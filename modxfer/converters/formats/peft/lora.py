@@ -15,10 +15,9 @@ from modxfer.converters.module import Array, Piece, Scaling
 from modxfer.errors import ConversionError, FormatError
 
 _VARIANTS = {
-    "use_dora": "DoRA",
-    "lora_bias": "LoRA with a bias of its own",
     "layer_replication": "LoRA with replicated layers",
-    "trainable_token_indices": "LoRA with trained tokens",
+    "trainable_token_indices": "LoRA with single trained tokens, whose numbers mean other tokens in another vocabulary",
+    "ensure_weight_tying": "LoRA that ties what it trains of the embeddings to the output layer",
     "target_parameters": "LoRA on bare parameters",
     "use_qalora": "QALoRA",
     "alora_invocation_tokens": "activated LoRA",
@@ -47,7 +46,7 @@ def check(config: Mapping[str, Any], where: str) -> None:
     for key, variant in _VARIANTS.items():
         if config.get(key):
             raise ConversionError(
-                f"{where} says {key}={config[key]!r}: this is {variant}, and of the kinds of LoRA modxfer moves the plain one.",
+                f"{where} says {key}={config[key]!r}: this is {variant}, and modxfer moves plain LoRA and DoRA.",
                 do="Train the module without it, or name another one.",
             )
     start = config.get("init_lora_weights")
@@ -59,30 +58,55 @@ def check(config: Mapping[str, Any], where: str) -> None:
 
 
 def _needed(config: Mapping[str, Any], spot: Spot) -> frozenset[str]:
-    return frozenset({"down", "up"})
+    needed = {"lookup.down", "lookup.up"} if spot.is_lookup else {"down", "up"}
+    needed |= {"bias"} if config.get("lora_bias") else set()
+    return frozenset(needed | ({"magnitude"} if config.get("use_dora") else set()))
 
 
 def _read(config: Mapping[str, Any], spot: Spot, tensors: Mapping[str, Array]) -> Piece:
     """Build the piece of one LoRA, with its own rank and alpha."""
     scaling = scaling_of(config, spot.path, where=spot.where)
-    down = tensors["down"]
+    parts = {name.removeprefix("lookup."): tensor for name, tensor in tensors.items()}
+    down = parts["down"]
     if down.ndim == 2 and down.shape[0] != scaling.rank:
         raise FormatError(
-            f"`{spot.path}.lora_A.weight` has the shape {down.shape}, and {spot.where} says that its rank is {scaling.rank}.",
+            f"`{spot.path}`, down, has the shape {down.shape}, and {spot.where} says that its rank is {scaling.rank}.",
             do="Fetch both files again: they do not belong together.",
         )
-    for part, shape in (("down", (scaling.rank, spot.reads)), ("up", (spot.writes, scaling.rank))):
-        check_shape(f"{spot.path}, {part}", tensors[part], shape, where="the module", base=spot.base)
-    return Piece(
-        method=LORA,
-        route=route_of_role(spot.role),
-        parts={"down": down, "up": tensors["up"]},
-        scaling=scaling,
-    )
+    return make_piece(spot, parts, scaling)
+
+
+def make_piece(spot: Spot, parts: Mapping[str, Array], scaling: Scaling) -> Piece:
+    """Build a LoRA's piece, its shapes checked.
+
+    Args:
+        spot: The submodule that it is beside.
+        parts: Its parts, as `LORA` names them.
+        scaling: Its rank and alpha.
+
+    Returns:
+        The piece.
+
+    Raises:
+        FormatError: a shape does not fit the base model, or its vocabulary.
+    """
+    shapes = {
+        "down": (scaling.rank, spot.reads),
+        "up": (spot.writes, scaling.rank),
+        "bias": (spot.writes,),
+        "magnitude": (spot.writes,),
+    }
+    if parts["down"].ndim == parts["up"].ndim == 2:
+        spot.check_vocabulary(spot.path, parts["down"].shape[1] if spot.is_lookup else parts["up"].shape[0])
+    for part, tensor in parts.items():
+        check_shape(f"{spot.path}, {part}", tensor, shapes[part], where="the module", base=spot.base)
+    ordered = {part: parts[part] for part in LORA.parts if part in parts}
+    return Piece(method=LORA, route=route_of_role(spot.role), parts=ordered, scaling=scaling)
 
 
 def _write(config: Mapping[str, Any], spot: Spot, piece: Piece) -> Mapping[str, Array]:
-    return {"lora_A.weight": piece.parts["down"], "lora_B.weight": piece.parts["up"]}
+    names = _LOOKUP_NAMES if spot.is_lookup else _NAMES
+    return {names[part]: tensor for part, tensor in piece.parts.items()}
 
 
 def scaling_of(config: Mapping[str, Any], path: str, *, where: str) -> Scaling:
@@ -143,10 +167,22 @@ def _plain(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
 
+_NAMES = {
+    "down": "lora_A.weight",
+    "up": "lora_B.weight",
+    "bias": "lora_B.bias",
+    "magnitude": "lora_magnitude_vector",
+}
+_LOOKUP_NAMES = {**_NAMES, "down": "lora_embedding_A", "up": "lora_embedding_B"}
+
 KIND = Kind(
     method="lora",
     check=check,
-    suffixes={"lora_A.weight": "down", "lora_B.weight": "up"},
+    suffixes={
+        **{key: part for part, key in _NAMES.items()},
+        "lora_embedding_A": "lookup.down",
+        "lora_embedding_B": "lookup.up",
+    },
     needed=_needed,
     read=_read,
     write=_write,

@@ -5,33 +5,32 @@ Source: peft 0.21, `LoraConfig` in `tuners/lora/config.py`, `get_peft_model_stat
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from modxfer.architectures import FINAL, Architecture, Point, Route, Side, Submodule
-from modxfer.converters.formats.checks import check_shape, listing, strings
-from modxfer.converters.formats.heads import HEAD_ROUTE, head_method, head_paths, head_place, tasks_with
-from modxfer.converters.formats.peft.kinds import Kind, Spot
-from modxfer.converters.formats.peft.table import kind_of
-from modxfer.converters.formats.peft.targets import Known, is_saved, known_submodules, selected
-from modxfer.converters.fusing import split_piece
-from modxfer.converters.methods import LINEAR, NORM, route_of_role
-from modxfer.converters.module import (
-    Array,
-    HeadInfo,
-    Module,
-    ModuleFiles,
-    Piece,
-    Place,
+from modxfer.architectures import VOCABULARY, Architecture
+from modxfer.converters.formats.checks import listing
+from modxfer.converters.formats.heads import head_paths, tasks_with
+from modxfer.converters.formats.peft.kinds import Kind, Spot, WholeKind
+from modxfer.converters.formats.peft.replaced import (
+    CONFIG_FILE,
+    check_replaced,
+    check_vocabulary,
+    replaced_pieces,
+    split,
+    spot_of,
 )
+from modxfer.converters.formats.peft.table import kind_of
+from modxfer.converters.formats.peft.targets import Known, known_submodules, selected
+from modxfer.converters.module import Array, HeadInfo, Module, ModuleFiles, Piece, Place
 from modxfer.errors import ConversionError, FormatError
 
 KEY_PREFIX = "base_model.model."
-
-CONFIG_FILE = "adapter_config.json"
+WHOLE_KEY_PREFIX = "base_model."
+"""Where a module does not sit beside submodules, `peft` does not wrap the task model a second time."""
 
 
 @dataclass(slots=True)
@@ -41,11 +40,13 @@ class _Sorted:
     Attributes:
         beside: Path in the task model to part to tensor.
         replaced: Path in the task model to "weight" or "bias" to tensor.
+        frozen: The same of weights that a module sits beside, and does not train.
         inside_task_model: Whether paths name the base model inside a task model.
     """
 
     beside: dict[str, dict[str, Array]] = field(default_factory=lambda: defaultdict(dict))
     replaced: dict[str, dict[str, Array]] = field(default_factory=lambda: defaultdict(dict))
+    frozen: dict[str, dict[str, Array]] = field(default_factory=lambda: defaultdict(dict))
     inside_task_model: bool = True
 
 
@@ -67,42 +68,102 @@ def parse(files: ModuleFiles, tensors: Mapping[str, Array], teacher: Architectur
     where = f"`{CONFIG_FILE}`"
     kind = kind_of(files.config, where=where)
     config = files.config
+    check_runs(kind, teacher)
+    teacher = _named_as_in(tensors, teacher)
+    pieces: dict[Place, Piece] = {}
+    if isinstance(kind, WholeKind):
+        own = {key: tensor for key, tensor in tensors.items() if key == kind.key}
+        if not own:
+            raise FormatError(f"The module holds no `{kind.key}` at all.", do="Fetch the module again.")
+        pieces |= kind.read(config, own[kind.key], teacher, where)
+        tensors = {key: tensor for key, tensor in tensors.items() if key != kind.key}
     sorted_ = _sort_keys(tensors, kind, teacher)
     task = _task(config, sorted_, teacher)
     known = known_submodules(teacher, task=task, inside_task_model=sorted_.inside_task_model)
     heads = head_paths(teacher).get(task, set()) if task else set()
+    check_vocabulary(sorted_.replaced | sorted_.frozen, known, teacher, where=where)
     _check_paths(sorted_, kind, known, heads, teacher)
-    _check_targets(config, sorted_, kind, known, teacher, where=where)
-    _check_replaced(config, sorted_, known, heads, where=where)
-    pieces: dict[Place, Piece] = {}
-    for path, parts in sorted_.beside.items():
-        spot = spot_of(path, known[path], teacher, where=where)
-        _check_parts(parts, kind.needed(config, spot), spot)
-        pieces |= _split(kind.read(config, spot, parts), known[path], teacher)
+    check_replaced(_with_saved(config, kind, heads), sorted_.replaced, sorted_.beside, known, heads, where=where)
+    if isinstance(kind, Kind):
+        _check_targets(config, sorted_, kind, known, teacher, where=where)
+        for path, parts in sorted_.beside.items():
+            spot = spot_of(path, known[path], teacher, where=where)
+            _check_parts(parts, kind.needed(config, spot), spot)
+            pieces |= split(kind.read(config, spot, parts), known[path], teacher)
+        config = kind.canonical(config)
     for path, parts in sorted_.replaced.items():
-        pieces |= _replaced_pieces(path, parts, known, task, teacher)
+        pieces |= replaced_pieces(path, parts, known, task, teacher)
     return Module(
         format="peft",
-        method=kind.method,
+        method=kind_of(config, where=where).method,
         name=files.name,
-        config=kind.canonical(config),
+        config=config,
         pieces=pieces,
         head=HeadInfo(task=task, name=files.name) if task and any(path in heads for path in sorted_.replaced) else None,
         base=files.base,
-        inside_task_model=sorted_.inside_task_model,
+        inside_task_model=sorted_.inside_task_model and not _is_on_renamed_base(config, teacher),
     )
 
 
-def _sort_keys(tensors: Mapping[str, Array], kind: Kind, base: Architecture) -> _Sorted:
+def check_runs(kind: Kind | WholeKind, base: Architecture) -> None:
+    """Refuse a kind of module that `peft` cannot run on a base model.
+
+    Args:
+        kind: The kind.
+        base: The base model.
+
+    Raises:
+        ConversionError: it cannot.
+    """
+    why = base.family.peft_lacks.get(kind.method)
+    if why is not None:
+        raise ConversionError(
+            f"`peft` cannot run a {kind.method} module on `{base.name}` ({base.model_type}): {why}.",
+            do="Choose another student.",
+        )
+
+
+def _named_as_in(keys: Iterable[str], base: Architecture) -> Architecture:
+    """Give a base model's submodules the names that the keys have, where `transformers` renamed them since, or had not yet."""
+    other = base.with_other_names()
+    if other is base:
+        return base
+    own, others = (
+        sum(any(f".{path}." in key for path in paths) for key in keys)
+        for paths in (
+            {one.role_path(stack, layer, role) for stack, layer, role, _ in one.roles() if stack}  # those in layers
+            for one in (base, other)
+        )
+    )
+    return other if others > own else base
+
+
+def _is_on_renamed_base(config: Mapping[str, Any], base: Architecture) -> bool:
+    """Whether a module sits on the bare base model, which not all versions of `transformers` name as a part of task models."""
+    classes = config.get("auto_mapping")
+    name = classes.get("base_model_class") if isinstance(classes, dict) else None
+    return base.renamed is not None and name == f"{base.family.classes}Model"
+
+
+def _with_saved(config: Mapping[str, Any], kind: Kind | WholeKind, heads: set[str]) -> Mapping[str, Any]:
+    """Say that the head is saved, where a config is so old that it has no word for it: peft saves it all the same."""
+    if isinstance(kind, Kind) or "modules_to_save" in config:
+        return config
+    return {**config, "modules_to_save": sorted(path.partition(".")[0] for path in heads)}
+
+
+def _sort_keys(tensors: Mapping[str, Array], kind: Kind | WholeKind, base: Architecture) -> _Sorted:
     """Split every key into path and part; a copy that peft stores of a replaced tensor is left out."""
     result = _Sorted()
     copies = {}
     for key, tensor in tensors.items():
-        path, part = _split_key(key, kind)
+        path, part, is_beside = _split_key(key, kind)
         if ".original_module" in path or ".modules_to_save" in path:
             copies[key] = (path, part, tensor)
-        elif part in kind.suffixes.values():
+        elif is_beside:
             result.beside[path][part] = tensor
+        elif part == "weight" and path.endswith(".base_layer"):
+            result.frozen[path.removesuffix(".base_layer")][part] = tensor
         else:
             result.replaced[path.removesuffix(".base_layer")][part] = tensor
     for key, (path, part, tensor) in copies.items():
@@ -120,20 +181,21 @@ def _sort_keys(tensors: Mapping[str, Array], kind: Kind, base: Architecture) -> 
     return result
 
 
-def _split_key(key: str, kind: Kind) -> tuple[str, str]:
-    """Split a key into the submodule's path and the part (one of the kind's, "weight" or "bias")."""
-    path = key.removeprefix(KEY_PREFIX)
-    for suffix, part in kind.suffixes.items():
+def _split_key(key: str, kind: Kind | WholeKind) -> tuple[str, str, bool]:
+    """Split a key into the submodule's path and the part, and say whether the part is the kind's or the submodule's own."""
+    suffixes, prefix = (kind.suffixes, KEY_PREFIX) if isinstance(kind, Kind) else ({}, WHOLE_KEY_PREFIX)
+    path = key.removeprefix(prefix)
+    for suffix, part in suffixes.items():
         if path != key and path.endswith(f".{suffix}"):
-            return path.removesuffix(f".{suffix}"), part
+            return path.removesuffix(f".{suffix}"), part, True
     owner, _, part = path.rpartition(".")
     if path == key or part not in {"weight", "bias"} or not owner:
         raise FormatError(
-            f"The module holds `{key}`, which is no key of a `peft` {kind.method} (`{KEY_PREFIX}...` and then "
-            f"{listing([*kind.suffixes, 'weight', 'bias'])}).",
+            f"The module holds `{key}`, which is no key of a `peft` {kind.method} (`{prefix}...` and then "
+            f"{listing([*suffixes, 'weight', 'bias'])}).",
             do="Save the module again with `save_pretrained` of `peft`.",
         )
-    return owner, part
+    return owner, part, False
 
 
 def _check_copy(key: str, path: str, part: str, tensor: Array, replaced: Mapping[str, Mapping[str, Array]]) -> None:
@@ -169,14 +231,24 @@ def _task(config: Mapping[str, Any], sorted_: _Sorted, base: Architecture) -> st
     return tasks[0]
 
 
-def _check_paths(sorted_: _Sorted, kind: Kind, known: Mapping[str, Known], heads: set[str], base: Architecture) -> None:
+def _check_paths(
+    sorted_: _Sorted, kind: Kind | WholeKind, known: Mapping[str, Known], heads: set[str], base: Architecture
+) -> None:
     """Refuse tensors of submodules that the family's table does not know, or that cannot have them."""
-    for path in sorted_.beside:
-        if path not in known or not kind.takes(known[path].submodule):
-            _refuse_path(path, f"the {kind.method} tensors of", known, base)
     for path in sorted_.replaced:
         if path not in known and path not in heads:
             _refuse_path(path, "a trained copy of", known, base)
+    if isinstance(kind, WholeKind):
+        return
+    for path in sorted_.beside:
+        if path not in known or not kind.takes(known[path].submodule):
+            _refuse_path(path, f"the {kind.method} tensors of", known, base)
+    copied = {path for path in sorted_.beside if VOCABULARY in (known[path].submodule.reads, known[path].submodule.writes)}
+    for path in sorted_.frozen.keys() - copied:  # peft stores a copy of what reads or writes tokens, and of nothing else
+        raise FormatError(
+            f"The module holds `{path}.base_layer.weight`, a weight of the base model itself.",
+            do="Save the module again with `save_pretrained` of `peft`.",
+        )
     if not sorted_.beside:
         raise FormatError(f"The module holds no {listing(kind.suffixes)} at all.", do="Fetch the module again.")
 
@@ -188,48 +260,6 @@ def _check_parts(parts: Mapping[str, Array], needed: frozenset[str], spot: Spot)
             f"`{spot.path}` has the tensors {listing(parts)}, and {spot.where} asks for {listing(needed)}.",
             do="Fetch the module again: config and tensors do not belong together.",
         )
-
-
-def spot_of(path: str, known: Known, base: Architecture, *, where: str) -> Spot:
-    """Say what a kind has to know of a submodule.
-
-    Args:
-        path: The submodule's path in the task model.
-        known: What it is.
-        base: The base model.
-        where: The config's file, for messages.
-
-    Returns:
-        The submodule as a kind sees it.
-    """
-    place = known.place
-    return Spot(
-        path=path,
-        submodule=known.submodule,
-        role=place.name,
-        reads=base.dimensions[known.submodule.reads],
-        writes=base.matrix_rows(place.stack, place.name),
-        base=base.name,
-        where=where,
-    )
-
-
-def _split(piece: Piece, known: Known, base: Architecture, *, suffix: str = "") -> dict[Place, Piece]:
-    """Give every role of a submodule its own piece."""
-    pieces = {}
-    for place in known.places:
-        rows = base.rows(place.stack, place.name)
-        own = piece if rows is None else replace(piece, parts=split_piece(piece, rows))
-        at = Place(place.stack, place.layer, place.name + suffix)
-        pieces[at] = replace(own, route=_route(place.name, known.submodule))
-    return pieces
-
-
-def _route(role: str, submodule: Submodule) -> Route:
-    """Route of a piece beside a submodule; what predicts tokens reads the final state and writes what the embeddings read."""
-    if submodule.outside_base:
-        return Route(reads=FINAL, writes=Point("embeddings", Side.INPUT))
-    return route_of_role(role)
 
 
 def _refuse_path(path: str, what: str, known: Mapping[str, Known], base: Architecture) -> None:
@@ -275,74 +305,3 @@ def _check_targets(
             f"The module holds {kind.method} tensors for {listing(extra)}, which {where} does not target.",
             do="Fetch both files again: they do not belong together.",
         )
-
-
-def _check_replaced(
-    config: Mapping[str, Any], sorted_: _Sorted, known: Mapping[str, Known], heads: set[str], *, where: str
-) -> None:
-    """Refuse a file whose replaced parameters are not those that its config names."""
-    saved = strings(config, "modules_to_save", where=where)
-    bias = config.get("bias", "none")
-    present = {(path, part) for path, parts in sorted_.replaced.items() for part in parts}
-    certain = {path for path, entry in known.items() if entry.certain}
-    whole_ones = {path for path in {*known, *heads} if is_saved(saved, path)}
-    biased = {"none": set(), "lora_only": set(sorted_.beside), "all": {*known, *heads}}.get(str(bias))
-    if biased is None:
-        raise FormatError(
-            f"`bias` in {where} is {bias!r}, and must be none, all or lora_only.",
-            do="Correct it in that file.",
-        )
-    needed = {(path, "weight") for path in whole_ones & (certain | heads)}
-    unbiased = {path for path, entry in known.items() if not entry.submodule.biased}
-    needed |= {(path, "bias") for path in biased & (certain | set(sorted_.beside)) - unbiased}
-    allowed = {(path, part) for path in whole_ones for part in ("weight", "bias")} | {(path, "bias") for path in biased}
-    lost, extra = needed - present, present - allowed
-    if lost:
-        raise FormatError(
-            f"{where} asks for {listing('.'.join(pair) for pair in lost)}, and the module does not hold that.",
-            do="Fetch the module again: it is incomplete.",
-        )
-    if extra:
-        raise FormatError(
-            f"The module holds {listing('.'.join(pair) for pair in extra)}, which neither `bias` nor "
-            f"`modules_to_save` in {where} asks for.",
-            do="Fetch both files again: they do not belong together.",
-        )
-
-
-def _replaced_pieces(
-    path: str, parts: Mapping[str, Array], known: Mapping[str, Known], task: str | None, base: Architecture
-) -> dict[Place, Piece]:
-    """Build the pieces of one submodule that the module replaces, or of a layer of its head."""
-    if path not in known:
-        place, piece = _head_piece(path, parts, str(task), base)
-        return {place: piece}
-    spot = spot_of(path, known[path], base, where=f"`{CONFIG_FILE}`")
-    method = NORM if spot.submodule.elementwise else LINEAR
-    weight: tuple[int | None, ...] = (spot.writes,) if spot.submodule.elementwise else (spot.writes, spot.reads)
-    shapes = {"weight": weight[::-1] if spot.submodule.transposed else weight, "bias": (spot.writes,)}
-    for part, tensor in parts.items():
-        check_shape(f"{path}.{part}", tensor, shapes[part], where="the module", base=base.name)
-    own = {part: tensor.T if spot.submodule.transposed else tensor for part, tensor in parts.items()}
-    piece = Piece(
-        method=method, route=route_of_role(spot.role), parts={part: own[part] for part in method.parts if part in own}
-    )
-    return _split(piece, known[path], base, suffix=".base")
-
-
-def _head_piece(path: str, parts: Mapping[str, Array], task: str, base: Architecture) -> tuple[Place, Piece]:
-    """Build the piece of one layer of the head."""
-    part = next(part for part, name in base.family.heads[task].items() if name == path)
-    hidden = base.dimensions["hidden"]
-    labels = parts["weight"].shape[0] if "weight" in parts and parts["weight"].ndim else None
-    weight: tuple[int | None, ...] = (hidden, hidden) if part == "dense" else (labels, hidden)
-    if "weight" not in parts:
-        raise ConversionError(
-            f"The module trains the bias of the head's `{path}` and not its weight, which stays in the base model.",
-            do="Train it with `modules_to_save` naming the head.",
-        )
-    for name, shape in (("weight", weight), ("bias", weight[:1])):
-        if name in parts:
-            check_shape(f"{path}.{name}", parts[name], shape, where="the module", base=base.name)
-    own = {name: parts[name] for name in ("weight", "bias") if name in parts}
-    return head_place(part), Piece(method=head_method(part), route=HEAD_ROUTE, parts=own)

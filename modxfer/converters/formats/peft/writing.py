@@ -1,17 +1,18 @@
 """The `peft` format, written: pieces to config and keys."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from modxfer.architectures import Architecture
+from modxfer.architectures import VOCABULARY, Architecture
 from modxfer.converters.formats.checks import listing
 from modxfer.converters.formats.classes import class_for, library_of
 from modxfer.converters.formats.heads import head_paths, tasks_with
-from modxfer.converters.formats.peft.kinds import Kind
-from modxfer.converters.formats.peft.reading import CONFIG_FILE, KEY_PREFIX, spot_of
+from modxfer.converters.formats.peft.kinds import Kind, WholeKind
+from modxfer.converters.formats.peft.reading import KEY_PREFIX, WHOLE_KEY_PREFIX, check_runs
+from modxfer.converters.formats.peft.replaced import CONFIG_FILE, spot_of
 from modxfer.converters.formats.peft.table import kind_of
 from modxfer.converters.formats.peft.targets import Known, is_saved, known_submodules, selected, shortest_suffixes
 from modxfer.converters.fusing import fuse_pieces
@@ -43,21 +44,57 @@ def build(module: Module, base: Architecture) -> tuple[dict[str, Any], dict[str,
             config["task_type"] = module.head.task  # the base model's head fits more than one task
     known = known_submodules(base, task=config.get("task_type"), inside_task_model=module.inside_task_model)
     kind = kind_of(config, where=_WHERE)
-    beside, replaced = _by_path(module, base, known)
+    check_runs(kind, base)
+    if isinstance(kind, WholeKind):
+        return _build_whole(module, config, kind, base, known)
+    beside, replaced = _by_path(module, module.pieces, base, known)
     config.update(_saved_modules(config, module, replaced, base, known))
-    config.update(_targets(config, module, kind, set(beside), base, known))
+    config.update(_targets(config, module, kind, beside, base, known))
     config.update(kind.settle(config, beside, _WHERE))
+    config.update(_layout(config, beside, known))
     tensors: dict[str, Array] = {}
     for path, piece in beside.items():
         own = kind.write(config, spot_of(path, known[path], base, where=_WHERE), piece)
         tensors |= {f"{KEY_PREFIX}{path}.{suffix}": tensor for suffix, tensor in own.items()}
     for path, piece in replaced.items():
         owner = f"{path}.base_layer" if path in beside else path
-        transposed = path in known and known[path].submodule.transposed
-        for part, tensor in piece.parts.items():
-            stored = np.ascontiguousarray(tensor.T) if transposed else tensor
-            tensors[f"{KEY_PREFIX}{owner}.{part}"] = stored
+        tensors |= {f"{KEY_PREFIX}{owner}.{part}": tensor for part, tensor in _stored(piece, known.get(path)).items()}
     return config, tensors
+
+
+def _layout(config: Mapping[str, Any], beside: Iterable[str], known: Mapping[str, Known]) -> dict[str, Any]:
+    """Say whether the matrices are stored transposed, as in `Conv1D`; `peft` warns where that is said wrong."""
+    if "fan_in_fan_out" not in config:
+        return {}
+    rows = [known[path].submodule for path in beside]
+    return {"fan_in_fan_out": any(row.transposed and row.reads != VOCABULARY for row in rows)}
+
+
+def _build_whole(
+    module: Module, config: dict[str, Any], kind: WholeKind, base: Architecture, known: Mapping[str, Known]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Do the same for a module that is one tensor, and what it replaces."""
+    own = {place: piece for place, piece in module.pieces.items() if not (place.is_head or place.name.endswith(".base"))}
+    others = {place: piece for place, piece in module.pieces.items() if place not in own}
+    tensor, keys = kind.write(config, own, base)
+    _, replaced = _by_path(module, others, base, known)
+    if "modules_to_save" in config or replaced:
+        keys |= _saved_modules(config, module, replaced, base, known)
+    tensors = {kind.key: tensor}
+    for path, piece in replaced.items():
+        tensors |= {f"{WHOLE_KEY_PREFIX}{path}.{part}": stored for part, stored in _stored(piece, known.get(path)).items()}
+    return {**config, **keys}, tensors
+
+
+def _stored(piece: Piece, known: Known | None) -> dict[str, Array]:
+    """Give the parts of a replaced submodule in its own layout."""
+    if known is not None and "bias" in piece.parts and not known.submodule.biased:
+        raise ConversionError(
+            f"The module replaces the bias of `{known.place}`, and the student has none there.",
+            do="Leave biases out of the module, or choose a student that has them.",
+        )
+    is_transposed = known is not None and known.submodule.transposed
+    return {part: np.ascontiguousarray(tensor.T) if is_transposed else tensor for part, tensor in piece.parts.items()}
 
 
 def _about_base(module: Module, base: Architecture) -> dict[str, Any]:
@@ -76,13 +113,15 @@ def _about_base(module: Module, base: Architecture) -> dict[str, Any]:
     return keys
 
 
-def _by_path(module: Module, base: Architecture, known: Mapping[str, Known]) -> tuple[dict[str, Piece], dict[str, Piece]]:
+def _by_path(
+    module: Module, pieces: Mapping[Place, Piece], base: Architecture, known: Mapping[str, Known]
+) -> tuple[dict[str, Piece], dict[str, Piece]]:
     """Sort a module's pieces into those beside submodules and replaced submodules, by path in the task model."""
     paths = {place: path for path, entry in known.items() for place in entry.places}
     heads = base.family.heads.get(module.head.task, {}) if module.head else {}
     beside: dict[str, dict[Place, Piece]] = defaultdict(dict)
     replaced: dict[str, dict[Place, Piece]] = defaultdict(dict)
-    for place, piece in module.pieces.items():
+    for place, piece in pieces.items():
         at = Place(place.stack, place.layer, place.name.removesuffix(".base"))
         path = heads.get(place.name.removeprefix("head.")) if place.is_head else paths.get(at)
         if path is None:
@@ -100,7 +139,7 @@ def _by_path(module: Module, base: Architecture, known: Mapping[str, Known]) -> 
             do="Leave the head out with `--head drop`.",
         )
     beside_whole, replaced_whole = (
-        {path: _fused(path, pieces, base, known) for path, pieces in found.items()} for found in (beside, replaced)
+        {path: _fused(path, members, base, known) for path, members in found.items()} for found in (beside, replaced)
     )
     return beside_whole, replaced_whole
 
@@ -142,11 +181,12 @@ def _targets(
     config: Mapping[str, Any],
     module: Module,
     kind: Kind,
-    wanted: set[str],
+    beside: Mapping[str, Piece],
     base: Architecture,
     known: Mapping[str, Known],
 ) -> dict[str, Any]:
-    """Say which submodules have a LoRA: as the config does if that still holds, else anew."""
+    """Say which submodules have a piece beside them: as the config does if that still holds, else anew."""
+    wanted = set(beside)
     possible = {path for path, entry in known.items() if not entry.certain}
     before = selected(module.config, base, known, where=_WHERE, takes=kind.takes)
     now = selected(config, base, known, where=_WHERE, takes=kind.takes)
@@ -154,9 +194,12 @@ def _targets(
     if wanted <= now and now - possible - heads == wanted - possible and now & heads == before & heads:
         return {}
     everything = known_submodules(base, task=None, inside_task_model=module.inside_task_model)
-    others = {*everything, *heads} - wanted
+    groups: dict[str, set[str]] = defaultdict(set)
+    for path, piece in beside.items():
+        groups[kind.apart(piece)].add(path)
+    names = {name for group in groups.values() for name in shortest_suffixes(group, {*everything, *heads, *wanted} - group)}
     reset = ("layers_to_transform", "layers_pattern", "exclude_modules")
     return {
-        "target_modules": shortest_suffixes(wanted, others),
+        "target_modules": sorted(names),
         **{key: None for key in reset if key in config},
     }

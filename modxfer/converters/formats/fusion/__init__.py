@@ -1,0 +1,1 @@
+"""AdapterFusion layers, which the `adapters` library saves apart from the adapters that they fuse."""
