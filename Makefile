@@ -1,6 +1,7 @@
 # `make demo` and `make test` need Python 3.11 or newer, git and make; they set up what else they need, once.
 #   WORLD=adapters (default, .venv): the `adapters` library with transformers 4.57; WORLD=current (.venv-current): transformers 5.
 #   DATA=FOLDER: `make test` also runs the tests that need the data folder.   TESTS=...: what pytest is given.
+#   CELLS=NAME: `make cells` of one family.
 #   COVER=yes: `make test` measures coverage, which takes longer, and holds it against its floor (only in the world `adapters`).
 #   TORCH=any: take the torch that pip would take by itself, even with several GB of CUDA libraries.
 
@@ -12,6 +13,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 DATA ?=
 COVER ?=
 TESTS ?= tests
+CELLS ?=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -39,7 +41,7 @@ DATA_OPTIONS := $(if $(DATA),-m "not slow and not browser and not gpu and not ne
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
-	@echo '  options: WORLD=adapters|current, DATA=FOLDER, TESTS=..., COVER=yes, TORCH=cpu|any, PYTHON=python3'
+	@echo '  options: WORLD=adapters|current, DATA=FOLDER, TESTS=..., CELLS=NAME, COVER=yes, TORCH=cpu|any, PYTHON=python3'
 
 setup: $(INSTALLED) ## Make the virtual environment and install everything, once
 
@@ -64,7 +66,7 @@ slow: $(INSTALLED) ## Test what takes longer: training in several processes, and
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m slow tests/training tests/experiments tests/cli/test_train.py
 
 cells: $(INSTALLED) ## Test every cell of the support table that says it works
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "cells or not cells" tests/test_support.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "cells or not cells" tests/test_support.py $(if $(CELLS),-k "$(CELLS)")
 
 readme: $(INSTALLED) ## Run the demo, and then the README's commands on what it leaves
 	$(BIN)/python -m pytest -m slow tests/test_readme.py

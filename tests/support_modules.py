@@ -146,6 +146,13 @@ def _wheres(sample: Sample, pair: Pair) -> dict[str, Any]:
     return {"target_modules": matrices}
 
 
+def parameters_of(sample: Sample, pair: Pair) -> set[str]:
+    """Name the parameters in the layers' roles that a sample's fine-tuning changes."""
+    known = known_submodules(pair.base, task=pair.task, inside_task_model=pair.task not in (None, "FEATURE_EXTRACTION"))
+    ends = ("bias",) if sample.config["parameters"] == "biases" else ("weight", "bias")
+    return {f"{path}.{end}" for path, entry in known.items() if not entry.place.is_outside for end in ends}
+
+
 def _sizes(sample: Sample, pair: Pair) -> dict[str, Any]:
     """Say what peft cannot read from every config."""
     embedded = pair.base.family.modules["embeddings"].writes

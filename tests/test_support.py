@@ -7,6 +7,7 @@ import copy
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,26 @@ from modxfer.converters.support import Cell, Verdict, support
 from modxfer.converters.support_page import markdown
 from modxfer.converters.support_samples import LIMITS, SAMPLES
 from modxfer.errors import UsageError
+from tests import planted_adapters
+from tests.differences import apply, fine_tune
 from tests.planting import run
-from tests.support_modules import Pair, make_sample, pair_of
+from tests.support_modules import Pair, make_sample, pair_of, parameters_of
 
 CELLS = {f"{cell.family}, {cell.sample.method}, {cell.sample.format}": cell for cell in support()}
 WORKING = {name: cell for name, cell in CELLS.items() if cell.verdict is not Verdict.REFUSED}
 PEFT = {name: cell for name, cell in WORKING.items() if cell.sample.format == "peft"}
+DIFFERENCES = {name: cell for name, cell in WORKING.items() if cell.sample.format == "diff"}
+ADAPTERS = {name: cell for name, cell in WORKING.items() if cell.sample.format == "adapters"}
+SMALL: dict[str, dict[str, Any]] = {
+    "double_seq_bn": {"reduction_factor": 4},
+    "scaled_par_bn": {"reduction_factor": 4},
+    "compacter++": {"reduction_factor": 4, "phm_dim": 2},
+    "lora": {"r": 3, "alpha": 7},
+    "prefix_tuning": {"prefix_length": 4, "bottleneck_size": 5},
+    "prompt_tuning": {"prompt_length": 4},
+}
+"""Name of a config of `adapters` to options that keep its modules tiny."""
+
 FULL_RANK = 64
 """A rank at which a LoRA says every update of the tiny models."""
 
@@ -110,6 +125,48 @@ def test_peft_cell_works(name: str, tmp_path: Path) -> None:
     check_outputs(found, expected, tolerance=TOLERANCE[cell.verdict])
     same_shape = [key for key, value in plain.items() if value.shape == expected[key].shape]
     assert not same_shape or any((expected[key] - plain[key]).abs().max() > 1e-2 for key in same_shape)
+
+
+@pytest.fixture
+def in_float64() -> Iterator[None]:
+    """`adapters` makes what it adds in torch's own precision."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.adapters
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize("name", cells_of(ADAPTERS))
+def test_adapters_cell_works(name: str, tmp_path: Path) -> None:
+    """A module that `adapters` makes on the teacher, moved and loaded by it on the permuted student, gives the same outputs."""
+    import adapters
+
+    cell = ADAPTERS[name]
+    named = str(cell.sample.config["config"])
+    pair = planted_adapters.pair_of(cell.family, blocks=2 if named.endswith("_inv") else 1)
+    if cell.sample.method == "AdapterFusion":
+        planted_adapters.check_fusion(pair, tmp_path)
+        return
+    known = planted_adapters.METHODS
+    config = planted_adapters.config_of(named) if named in known else adapters.AdapterConfig.load(named, **SMALL.get(named, {}))
+    planted_adapters.check(pair, config, tmp_path)
+
+
+@pytest.mark.parametrize("name", cells_of(DIFFERENCES))
+def test_difference_cell_works(name: str, tmp_path: Path) -> None:
+    """What fine-tuning added to the teacher, moved and added to the permuted student, gives the same outputs."""
+    cell, pair = DIFFERENCES[name], pair_of(DIFFERENCES[name].family)
+    trained = copy.deepcopy(pair.teacher)
+    chosen = parameters_of(cell.sample, pair)
+    fine_tune(trained, tmp_path / "teacher", trained=lambda parameter: parameter in chosen)
+    expected = pair.planted.as_student(run(trained, pair.given))
+    move(read(tmp_path / "teacher", pair), pair, tmp_path / "student")
+    student = copy.deepcopy(pair.planted.student)
+    plain = run(student, pair.given)
+    apply(tmp_path / "student", student)
+    check_outputs(run(student, pair.given), expected, tolerance=TOLERANCE[cell.verdict])
+    assert any((expected[key] - plain[key]).abs().max() > 1e-2 for key in plain)
 
 
 def test_every_cell_is_decided() -> None:

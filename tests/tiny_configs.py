@@ -88,6 +88,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     },
     "mpnet": _ENCODER,
     "gpt2": {**_TOKENS, "n_embd": 24, "n_layer": 2, "n_head": 3, "n_inner": 40, "n_positions": 36},
+    "gpt_bigcode": {**_TOKENS, "n_embd": 24, "n_layer": 2, "n_head": 3, "n_inner": 40, "n_positions": 36},
     "gpt_neox": _ENCODER,
     "llama": _GROUPED_WIDE,
     "mistral": _GROUPED_WIDE,

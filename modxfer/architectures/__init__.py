@@ -4,11 +4,13 @@ from modxfer.architectures.architecture import Architecture, architecture_from_c
 from modxfer.architectures.families import FAMILIES
 from modxfer.architectures.sites import FINAL, Direction, Point, Route, Side, Site
 from modxfer.architectures.structure import EMBEDDED, RESIDUAL, VOCABULARY, Family, Kind, Rows, Stack, Submodule
+from modxfer.architectures.structure import OPTIONAL as OPTIONAL_DIMENSIONS
 
 __all__ = [
     "EMBEDDED",
     "FAMILIES",
     "FINAL",
+    "OPTIONAL_DIMENSIONS",
     "RESIDUAL",
     "VOCABULARY",
     "Architecture",

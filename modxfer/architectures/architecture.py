@@ -158,6 +158,11 @@ class Architecture:
             site = Site("", None, FINAL) if self.family.modules[site.point.role].outside_base else site
         return Site(site.stack, None, self.family.stand_ins.get(site.point, site.point))
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """The widths of its spaces in units: all dimensions but the numbers of tokens and positions, which are no units."""
+        return {key: size for key, size in self.dimensions.items() if key not in OPTIONAL}
+
     def prefix(self, task: str | None) -> str:
         """Give what stands before the base model's paths in a task model.
 

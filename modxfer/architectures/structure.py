@@ -1,6 +1,6 @@
 """What a family's row of the table can say: its dimensions, stacks, roles and heads. All of it is data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -233,6 +233,16 @@ class Family:
             The roles there, and that of what the first layer gets where the row says it.
         """
         return frozenset(self.modules) | (frozenset() if self.embedded is None else {EMBEDDED.role})
+
+    def rows(self) -> "Iterator[Family]":
+        """List this row and the variants of it.
+
+        Yields:
+            The rows.
+        """
+        yield self
+        for _, variant in self.variants:
+            yield from variant.rows()
 
     def prefixes(self) -> frozenset[str]:
         """List the attributes under which task models hold the base model.

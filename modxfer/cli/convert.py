@@ -34,7 +34,7 @@ def convert(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="DIR", help="Folder to write, or to hold several.  [default: MODULE-to-MODEL]"),
+        typer.Option("--output", metavar="DIR", help="Folder to write.  [default: MODULE-to-MODEL]"),
     ] = None,
     push: Annotated[
         str | None,

@@ -58,7 +58,7 @@ DeviceOption = Annotated[Device, typer.Option("--device", help="Where base model
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Do everything but change files.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Use what is on this machine; ask no Hub.")]
-DropMissingOption = Annotated[bool, typer.Option("--drop-missing", help="Leave out what sits at roles that the student lacks.")]
+DropMissingOption = Annotated[bool, typer.Option("--drop-missing", help="Leave out roles that the student lacks.")]
 LicenceOption = Annotated[
     str | None,
     typer.Option("--license", metavar="LICENSE", help="Its licence.  [default: the teacher module's]"),

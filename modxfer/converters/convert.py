@@ -8,7 +8,7 @@ import numpy as np
 from modxfer.alignments.alignment_map import IDENTITY, UNASSIGNED, AlignmentMap, SiteMap, SitePair
 from modxfer.alignments.layer_maps import LayerMap
 from modxfer.alignments.request import AlignmentRequest, RouteUse
-from modxfer.architectures import RESIDUAL, VOCABULARY, Architecture, Direction, Point, Site
+from modxfer.architectures import VOCABULARY, Architecture, Direction, Point, Site
 from modxfer.converters.combine import combine
 from modxfer.converters.gains import check_gains
 from modxfer.converters.methods import Axis
@@ -386,7 +386,8 @@ def _fit_product(piece: Piece, place: Place, student: Architecture, notes: _Note
     """Give the private axes of a product the width that they must have on the student."""
     if not piece.method.product:
         return piece
-    parts, lost = fit_product(piece.parts, piece.method.product, width=student.dimensions[RESIDUAL])
+    site = student.canonical(Site(place.stack, None if place.is_outside else place.layer, piece.route.reads))
+    parts, lost = fit_product(piece.parts, piece.method.product, width=student.width(site))
     if lost > 0:
         notes.approximated[
             f"{place.name}: {' and '.join(piece.method.product)} are cut to the student's width; {lost:.1%} of the size "

@@ -118,6 +118,9 @@ def _refusal(sample: Sample, name: str, family: Family) -> str:
     lacking += [role for role in sorted(sample.outside) if role not in family.modules]
     if lacking:
         return f"It has no role {' and no role '.join(f'`{role}`' for role in lacking)}."
+    rows = [row for stack in family.stacks.values() for row in stack.roles.values()]
+    if sample.config.get("parameters") == "biases" and not any(row.biased for row in rows):
+        return "Its layers have no biases."
     limit = next((limit for limit in LIMITS if limit.covers(sample, name)), None)
     return limit.why if limit else ""
 

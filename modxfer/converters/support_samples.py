@@ -149,16 +149,15 @@ def _adapters_samples() -> Iterator[Sample]:
     yield _adapters("bottleneck, parallel, learned scaling", "scaled_par_bn")
     yield _adapters("Compacter", "compacter", how="It is written as a plain bottleneck, which has more parameters.")
     yield _adapters("Compacter++", "compacter++", how="It is written as a plain bottleneck, which has more parameters.")
-    yield _adapters("language adapter (MAD-X)", "seq_bn_inv", outside=_EMBEDDINGS, how=_HALVES)
+    yield _adapters("language adapter (MAD-X)", "seq_bn_inv", how=_HALVES)
     yield _adapters("LoRA", "lora")
     yield _adapters("DoRA", "dora", how=_OWN_NORMS)
     yield _adapters("VeRA", "vera", how="It is written as a plain LoRA.")
     yield _adapters("(IA)³", "ia3")
     yield _adapters("prefix tuning", "prefix_tuning", how="It is written flat: what its network puts out.")
-    yield _adapters("prompt tuning", "prompt_tuning", outside=_EMBEDDINGS)
+    yield _adapters("prompt tuning", "prompt_tuning")
     yield _adapters("LoReFT", "loreft")
-    yield _adapters("NoReFT", "noreft")
-    yield _adapters("DiReFT", "direft", how="`adapters` does not save what tells it from NoReFT, and runs it as that.")
+    yield _adapters("NoReFT", "noreft", how="`adapters` saves a DiReFT as one of these, and it is moved as such.")
     yield _adapters("MAM", "mam")
     yield _adapters("UniPELT", "unipelt")
     for architecture, why in ADAPTERS_REFUSED.items():
@@ -176,15 +175,29 @@ SAMPLES: tuple[Sample, ...] = (
 """Every method in every format that stores it."""
 
 
-def _limit(methods: Iterable[str], families: Iterable[str], why: str) -> Limit:
-    return Limit(format="peft", methods=frozenset(methods), families=frozenset(families), why=why)
+def _limit(format: str, methods: Iterable[str], families: Iterable[str], why: str) -> Limit:
+    return Limit(format=format, methods=frozenset(methods), families=frozenset(families), why=why)
 
 
 LIMITS: tuple[Limit, ...] = (
     _limit(
+        "peft",
         ("C3A", "DeLoRA", "FourierFT", "LoHa", "LoKr", "MiSS", "PSOFT", "WaveFT"),
         ("gpt2",),
         "`peft` does not put it on the `Conv1D` layers of GPT-2, or makes no LoRA of it there.",
+    ),
+    _limit(
+        "adapters", ("Compacter", "Compacter++"), ("clip",), "Its shared matrices fit one width, and the two towers have two."
+    ),
+    _limit(
+        "adapters",
+        ("Compacter", "Compacter++", "VeRA"),
+        ("clip_vision_model", "clip_text_model"),
+        "`adapters` stores only a part of such a module.",
+    ),
+    _limit("adapters", ("VeRA",), ("gpt2",), "`adapters` cannot run it on a fused matrix."),
+    _limit(
+        "adapters", ("VeRA",), ("llama", "mistral", "clip"), "Its shared matrices do not fit projections of different widths."
     ),
 )
 """What the libraries themselves cannot do, beside what a family's row says that it lacks."""

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modxfer.alignments.alignment_map import AlignmentMap, BaseRecord
+from modxfer.architectures import Architecture, Kind
+from modxfer.converters.module import Module
 from modxfer.registry.card_text import folder_name, is_on_hub, items, literal, mapping
 
 TASK_CLASSES = {
@@ -12,8 +14,19 @@ TASK_CLASSES = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
     "QUESTION_ANS": "AutoModelForQuestionAnswering",
     "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "IMAGE_CLS": "AutoModelForImageClassification",
+    "FEATURE_EXTRACTION": "AutoModel",
 }
 """Task type to the class of `transformers` that has a head for it."""
+
+_KIND_CLASSES = {
+    Kind.ENCODER: "SEQ_CLS",
+    Kind.DECODER: "CAUSAL_LM",
+    Kind.ENCODER_DECODER: "SEQ_2_SEQ_LM",
+    Kind.IMAGE: "IMAGE_CLS",
+}
+"""Kind of base model to the task of a class that holds one, for modules that have no head and name no task."""
 
 PIPELINES = {
     "TOKEN_CLS": "token-classification",
@@ -23,13 +36,34 @@ PIPELINES = {
 }
 """Task type to the Hub's name of the task."""
 
-_UNLABELLED = ("CAUSAL_LM",)
+_UNLABELLED = ("CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION")
 _LABEL = re.compile(r"[A-Za-z0-9][\w.+/ -]{0,39}", re.ASCII)
 _MANY_LABELS = 40
 _NAME = re.compile(r"[A-Za-z0-9][\w-]{0,39}", re.ASCII)
 
 HERE = "."
 """Stands for the folder of a card that is on no Hub."""
+
+
+def task_to_load(module: Module, base: Architecture) -> str | None:
+    """Say for which task a model class has to be to load a module: its keys must name the base model as that class does.
+
+    Args:
+        module: The module, as it is written.
+        base: The base model that it belongs to.
+
+    Returns:
+        A key of `TASK_CLASSES`; None for the bare base model.
+    """
+    if module.head is not None or module.format != "peft":
+        return None if module.head is None else module.head.task
+    if not module.inside_task_model:
+        return None
+    task = module.config.get("task_type")
+    if task in TASK_CLASSES and (task not in base.family.heads or base.prefix(task) == base.prefix(None)):
+        return str(task)
+    has_class = base.family.kind is not Kind.DECODER or "lm_head" in base.family.modules
+    return _KIND_CLASSES.get(base.family.kind) if has_class else None
 
 
 def module_loading(record: Mapping[str, Any], *, repository: str | None, branch: str | None = None) -> list[str]:
@@ -70,7 +104,8 @@ def loading_code(
     if module.get("format") == "diff":
         return _differences(base, place, branch, head, is_on_hub=is_on_hub)
     writer = {"peft": _peft, "adapters": _adapters}.get(str(module.get("format")))
-    return writer(base, literal(place), branch, head) if writer else []
+    task = head.get("task") or module.get("loaded_for")
+    return writer(base, literal(place), branch, {**head, "task": task}) if writer else []
 
 
 def alignment_loading(alignment: AlignmentMap, *, repository: str | None, branch: str | None = None) -> list[str]:
@@ -141,7 +176,9 @@ def _task_model(base: str, head: Mapping[str, Any]) -> tuple[str, list[str]]:
     is_count = isinstance(labels, int) and not isinstance(labels, bool) and labels > 0
     count = f", num_labels={labels}" if task in TASK_CLASSES and task not in _UNLABELLED and is_count else ""
     names = _label_names(head) if count else []
+    is_new = bool(count == "" and task in TASK_CLASSES and task not in _UNLABELLED and not head.get("labels"))
     return model_class, [
+        *(["# its head is new: train it"] if is_new else []),
         *([f"labels = [{', '.join(map(literal, names))}]"] if names else []),
         f"model = {model_class}.from_pretrained({base}{count}{', id2label=dict(enumerate(labels))' if names else ''})",
     ]

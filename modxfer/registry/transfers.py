@@ -19,6 +19,7 @@ from modxfer.converters.formats.needed import CARD, TRANSFER
 from modxfer.converters.module import Module
 from modxfer.errors import FormatError
 from modxfer.paths import staged_folder
+from modxfer.registry.card_loading import task_to_load
 from modxfer.registry.cards import module_card
 from modxfer.registry.head_names import head_names
 from modxfer.registry.locate import LocatedBase
@@ -76,6 +77,7 @@ def transfer_record(
             "format": arrived.format,
             "method": arrived.method,
             "module_name": arrived.name,
+            "loaded_for": task_to_load(arrived, pair.student.architecture),
             **({"fused": fused_adapters(arrived.config)} if arrived.method == "fusion" else {}),
             "teacher_format": files.format,
             "teacher_method": files.method,

@@ -16,6 +16,8 @@ from tests.planting import architecture_of, assert_same, inputs, make, plant, ru
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", {}),
     "gpt2, usual ffn": ("gpt2", {"n_inner": None}),
+    "gpt_bigcode": ("gpt_bigcode", {}),
+    "gpt_bigcode, by head": ("gpt_bigcode", {"multi_query": False}),
     "gpt_neox": ("gpt_neox", {}),
     "gpt_neox, serial": ("gpt_neox", {"use_parallel_residual": False, "attention_bias": False}),
     "llama": ("llama", {}),

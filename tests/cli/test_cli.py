@@ -81,7 +81,7 @@ def test_version(call: Callable[..., Result]) -> None:
     ("words", "what", "do"),
     [
         (["polish"], "No such command 'polish'", "See `modxfer --help`."),
-        (["convert", "--to", "x"], "Missing argument 'MODULE'", "See `modxfer convert --help`."),
+        (["convert", "--to", "x"], "Missing argument 'MODULE...'", "See `modxfer convert --help`."),
         (["convert", "x", "--to", "y", "--head", "swap"], "'swap'", "See `modxfer convert --help`."),
         (["align", "show", "x", "--plott", "y"], "No such option: --plott", "See `modxfer align show --help`."),
     ],

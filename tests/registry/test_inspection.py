@@ -59,8 +59,8 @@ def test_inspect_refuses_a_file(tmp_path: Path) -> None:
 
 def test_inspect_refuses_an_unknown_method(tmp_path: Path) -> None:
     """A module of a method that modxfer does not know is named."""
-    (tmp_path / "adapter_config.json").write_text('{"peft_type": "PROMPT_TUNING"}')
-    with pytest.raises(ConversionError, match="PROMPT_TUNING"):
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "OFT"}')
+    with pytest.raises(ConversionError, match="method 'OFT', which modxfer does not move: what it trains turns"):
         inspect(str(tmp_path))
 
 

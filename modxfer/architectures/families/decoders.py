@@ -116,6 +116,20 @@ _GPT2 = Family(
 )
 
 
+def _gpt_bigcode(*, multi_query: bool) -> Family:
+    one_head: tuple[Size, ...] = (("n_embd", "/n_head"), ("hidden_size", "/num_attention_heads"))
+    layers = _GPT2.stacks["decoder"]
+    roles = {role: replace(row, transposed=False) for role, row in layers.roles.items()}
+    groups: tuple[Size, ...] = (1,) if multi_query else ("n_head", "num_attention_heads")
+    return replace(
+        _GPT2,
+        classes="GPTBigCode",
+        dimensions={**_GPT2.dimensions, "kv_heads": one_head} if multi_query else _GPT2.dimensions,
+        stacks={"decoder": replace(layers, roles={**roles, **_qkv("attn.c_attn", groups=groups, biased=True)})},
+        heads={"SEQ_CLS": {"output": "score"}, "TOKEN_CLS": {"output": "classifier"}},
+    )
+
+
 def _gpt_neox(*, attention_bias: bool) -> Family:
     names_before_5 = _gpt_neox_with("embed_out", attention_bias=attention_bias)
     return replace(_gpt_neox_with("lm_head", attention_bias=attention_bias), before_5=names_before_5)
@@ -428,6 +442,7 @@ DECODERS: Mapping[str, Family] = {
         embedded=_FIRST_LAYER,
         unbiased_heads=_SCORES,
     ),
+    "gpt_bigcode": _choices(_gpt_bigcode, multi_query=(True, False)),
     "gpt_neox": _choices(_gpt_neox, attention_bias=(True, False)),
     "llama": _like_llama_in_adapters(_choices(_llama, attention_bias=_SWITCH, mlp_bias=_SWITCH)),
     "mistral": _like_llama_in_adapters(_MISTRAL),

@@ -66,7 +66,7 @@ def describe_base(name: str, *, revision: str | None, known_fingerprint: str | N
         revision=repository.commit,
         fingerprint=known_fingerprint or _free_fingerprint(located),
         family=family,
-        widths=dict(architecture.dimensions) if architecture else {},
+        widths=architecture.widths if architecture else {},
         depths=dict(architecture.depths) if architecture else {},
     )
     return Described(base=base, architecture=architecture)

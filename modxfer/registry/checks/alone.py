@@ -2,14 +2,14 @@
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from modxfer.architectures import FAMILIES, Family
+from modxfer.architectures import FAMILIES, OPTIONAL_DIMENSIONS, Family
 from modxfer.registry.entries.fields import listed, shown
 from modxfer.registry.entries.models import (
     Aliases,
@@ -254,21 +254,25 @@ def _check_base(read: ReadFile, name: str, base: Base, *, is_archive: bool) -> I
             do=f"Did you mean `{near[0]}`?" if near else "Write the base model's `model_type`, or add the family to modxfer.",
         )
         return
-    yield from _check_sizes(read, (name, "widths"), base.widths, tuple(family.dimensions), needed=not is_archive)
-    yield from _check_sizes(read, (name, "depths"), base.depths, tuple(family.stacks), needed=not is_archive)
+    rows = list(family.rows())
+    spaces = dict.fromkeys(key for row in rows for key in row.dimensions if key not in OPTIONAL_DIMENSIONS)
+    always = {key for key in spaces if all(key in row.dimensions for row in rows)}
+    yield from _check_sizes(read, (name, "widths"), base.widths, tuple(spaces), needed=frozenset() if is_archive else always)
+    stacks = tuple(family.stacks)
+    yield from _check_sizes(read, (name, "depths"), base.depths, stacks, needed=frozenset() if is_archive else stacks)
     yield from _check_equal_widths(read, name, base, family)
 
 
 def _check_sizes(
-    read: ReadFile, keys: Keys, sizes: Mapping[str, int], known: tuple[str, ...], *, needed: bool
+    read: ReadFile, keys: Keys, sizes: Mapping[str, int], known: tuple[str, ...], *, needed: Collection[str]
 ) -> Iterator[Problem]:
     names = listed(known)
     for size in sizes:
         if size not in known:
             what = f"`{'.'.join(map(str, keys))}` has {shown(size)}, and the family has {names}."
             yield read.problem("widths", (*keys, size), what, do="Correct the name, or take it out.", at_key=True)
-    missing = [name for name in known if name not in sizes]
-    if missing and needed:
+    missing = [name for name in known if name in needed and name not in sizes]
+    if missing:
         what = f"`{'.'.join(map(str, keys))}` does not say {listed(missing)}."
         yield read.problem("widths", keys, what, do="Add what the base model's config says.")
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from modxfer.architectures import FAMILIES, read_config
+from modxfer.architectures import FAMILIES, architecture_from_config, read_config
 from modxfer.converters.module import Module, ModuleFiles
-from modxfer.registry.card_loading import TASK_CLASSES
+from modxfer.registry.card_loading import PIPELINES, TASK_CLASSES, task_to_load
 from modxfer.registry.checks.online_asking import reason
 from modxfer.registry.checks.weights_links import link
 from modxfer.registry.entries.fields import shown
@@ -99,6 +99,10 @@ def _why_not(read: ReadFile, base: LocatedBase, files: ModuleFiles) -> Problem |
             what = "The module is in the format of `adapters`, which is not installed, so it was not tried."
             do = "Install it with `pip install 'modxfer[adapters]'`, or leave `--weights` out."
             return read.problem("not-checked", ("format",), what, do=do)
+    family = FAMILIES.get(_model_type(base))
+    if (files.format == "peft" and files.method in _BEFORE_THE_LAYERS) or (family is not None and family.kind.reads_images):
+        what = f"Modules of the method {shown(files.method)} on {shown(_model_type(base))} are not run by this check."
+        return read.problem("not-checked", ("method", "name"), what, do="Try the module by hand.")
     there = base.repository.files if base.repository else {}
     weights = choose_weights(there)
     if not weights or not weights[0].endswith(".safetensors"):
@@ -137,10 +141,10 @@ def _run_peft(base: Path, files: ModuleFiles, module: Module | None) -> Outputs:
     import torch
     import transformers
 
-    task = module.head.task if module and module.head else files.config.get("task_type")
-    is_inside = task in TASK_CLASSES or (module is not None and module.inside_task_model)
-    kind = getattr(transformers, TASK_CLASSES.get(str(task), TASK_CLASSES["SEQ_CLS"]) if is_inside else "AutoModel")
-    model = kind.from_pretrained(str(base), **_loading(), **({"num_labels": _labels(module)} if is_inside else {}))
+    architecture = architecture_from_config(read_config(base), name=str(base)) if module else None
+    task = task_to_load(module, architecture) if module and architecture else files.config.get("task_type")
+    kind = getattr(transformers, TASK_CLASSES.get(str(task), "AutoModel"))
+    model = kind.from_pretrained(str(base), **_loading(), **({"num_labels": _labels(module)} if task in PIPELINES else {}))
     tried = peft.PeftModel.from_pretrained(model, str(files.folder), torch_device="cpu").float().eval()
     inner = tried.get_base_model().base_model
     with torch.no_grad():
@@ -170,6 +174,9 @@ def _run_adapters(base: Path, files: ModuleFiles, module: Module | None) -> Outp
         model.set_active_adapters(name)
         return _outputs(model.base_model), plain
 
+
+_BEFORE_THE_LAYERS = ("prompt", "prefix")
+"""Methods of `peft` whose tensors are no part of the base model that it wraps."""
 
 _RUNNERS: Mapping[str, Callable[[Path, ModuleFiles, Module | None], Outputs]] = {"peft": _run_peft, "adapters": _run_adapters}
 

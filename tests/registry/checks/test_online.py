@@ -201,7 +201,7 @@ CASES = {
         rule="tensors",
         line="  - path: adapter_model.safetensors",
         repository=tensors(LARGE, "adapter_model.safetensors", lambda found: {key: found[key] for key in found if key != KEY}),
-        what="The LoRA on `bert.encoder.layer.0.attention.self.query` has only one of `lora_A.weight` and `lora_B.weight`.",
+        what="`bert.encoder.layer.0.attention.self.query` has the tensors `up`, and `adapter_config.json` asks for `down`, `up`.",
         do=TOGETHER,
     ),
     "a tensor of another shape": Case(
@@ -218,15 +218,15 @@ CASES = {
         rule="tensors",
         line="  - path: adapter_model.safetensors",
         repository=config(LARGE, rank_pattern={"query": 2}),
-        what="`bert.encoder.layer.0.attention.self.query.lora_A.weight` has the shape (3, 12), and `adapter_config.json` says "
-        "that its rank is 2.",
+        what="`bert.encoder.layer.0.attention.self.query`, down, has the shape (3, 12), and `adapter_config.json` says that its "
+        "rank is 2.",
         do=TOGETHER,
     ),
     "targets that are not the config's": Case(
         rule="tensors",
         line="  - path: adapter_model.safetensors",
         repository=config(LARGE, target_modules=["dense"]),
-        what="The module holds LoRA tensors for `bert.encoder.layer.0.attention.self.query`, "
+        what="The module holds lora tensors for `bert.encoder.layer.0.attention.self.query`, "
         "`bert.encoder.layer.1.attention.self.query`, `bert.encoder.layer.2.attention.self.query`, which "
         "`adapter_config.json` does not target.",
         do=TOGETHER,
@@ -249,8 +249,9 @@ CASES = {
     "a method that modxfer does not know": Case(
         rule="not-checked",
         line="  name: lora",
-        repository=config(LARGE, peft_type="PROMPT_TUNING"),
-        what="`adapter_config.json` describes the method 'PROMPT_TUNING', and of the `peft` methods modxfer moves LORA.",
+        repository=config(LARGE, peft_type="OFT"),
+        what="`adapter_config.json` describes the method 'OFT', which modxfer does not move: what it trains turns or multiplies "
+        "its own base model's weights, and says nothing about other weights.",
         do="Leave this rule out with `--skip not-checked`, or the module; modxfer cannot look into it.",
     ),
     "another method": Case(

@@ -49,8 +49,9 @@ def parse(files: ModuleFiles, tensors: Mapping[str, Array], teacher: Architectur
     _check_complete(files, found, teacher)
     pieces = {}
     for place, parts in found.items():
+        width = teacher.dimensions[teacher.family.stacks[place.stack].residual]
         for part, tensor in parts.items():
-            shape = (hidden,) * len(FUSION.parts[part])
+            shape = (width,) * len(FUSION.parts[part])
             check_shape(f"{place}, {part}", tensor, shape, where="the module", base=teacher.name)
         route = _route(place.name, files.config["config"])
         pieces[place] = Piece(method=FUSION, route=route, parts={part: parts[part] for part in FUSION.parts if part in parts})
