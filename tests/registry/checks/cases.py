@@ -141,7 +141,7 @@ CASES = [
     lineage("lineage-layers", lineage=lineage_of(encoder=[*_FEEDS[:5], [[12, 1.0]]])),
     lineage("lineage-method", method={"name": "bottleneck", "inner_sizes": [8]}),
     module("license-unknown", license="NOASSERTION"),
-    module("unknown-family", base=base() | {"family": "acme-net"}),
+    module("unknown-family", base=base() | {"family": "quux"}),
     module(
         "incomplete",
         source={"archive": "https://example.com/ner.zip", "sha256": sha256("zip")},
