@@ -7,7 +7,9 @@ import pytest
 import torch
 import transformers
 
-from modxfer.architectures import FINAL, Architecture, Kind, Point, Side, Site, architecture_from_config
+from modxfer.architectures import FAMILIES, FINAL, Architecture, Kind, Point, Side, Site, architecture_from_config
+from tests.architectures.test_decoders import CASES as DECODER_CASES
+from tests.builders import FAMILIES as ENCODERS
 from tests.planting import architecture_of, inputs, make, tiny
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -243,3 +245,9 @@ def test_kinds_say_what_a_position_has_read() -> None:
     assert found["clip_text_model"].is_causal
     assert found["bart"].is_causal
     assert not found["t5 encoder"].is_causal
+
+
+def test_every_family_has_a_case() -> None:
+    """No row is in the table without a real model that it is held against."""
+    cases = [*CASES.values(), *DECODER_CASES.values()]
+    assert {model_type for model_type, _ in cases} | set(ENCODERS) == set(FAMILIES)
