@@ -199,8 +199,8 @@ def test_support_can_be_asked_in_part() -> None:
     assert {(cell.family, cell.sample.method) for cell in support(family="llama", method="dora", format="peft")} == {
         ("llama", "DoRA")
     }
-    with pytest.raises(UsageError, match=r"no family `lama`.*Use one of .*llama"):
-        support(family="lama")
+    with pytest.raises(UsageError, match=r"no family `lamma`.*Use one of .*llama"):
+        support(family="lamma")
     with pytest.raises(UsageError, match=r"no method `lorra` in the format `peft`.*Use one of LoRA, rsLoRA"):
         support(method="lorra", format="peft")
     with pytest.raises(UsageError, match=r"no format `pt`.*adapters, diff, peft"):

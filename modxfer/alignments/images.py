@@ -28,7 +28,7 @@ def load_processor(folder: Path, name: str) -> Any:
         AlignmentError: it cannot be loaded, or Pillow is not installed.
     """
     if find_spec("PIL") is None:
-        raise AlignmentError("Images need Pillow, which is not installed.", do="Run `pip install pillow`.")
+        raise AlignmentError("Images need Pillow, which is not installed.", do="Run `pip install 'modxfer[images]'`.")
     from transformers import AutoImageProcessor
 
     try:

@@ -234,7 +234,7 @@ class Family:
         """
         return frozenset(self.modules) | (frozenset() if self.embedded is None else {EMBEDDED.role})
 
-    def rows(self) -> "Iterator[Family]":
+    def rows(self) -> Iterator["Family"]:
         """List this row and the variants of it.
 
         Yields:
@@ -272,7 +272,7 @@ def pre_norm_stream(*names: str) -> dict[Point, Point]:
     """Say where the residual stream is measured in layers whose sub-blocks begin with a normalisation.
 
     Args:
-        names: The sub-blocks, in order.
+        *names: The sub-blocks, in order.
 
     Returns:
         Points of the stream to points of roles.
@@ -290,7 +290,7 @@ def post_norm_stream(*names: str) -> dict[Point, Point]:
     """Say where the residual stream is measured in layers whose sub-blocks end in a normalisation.
 
     Args:
-        names: The sub-blocks, in order.
+        *names: The sub-blocks, in order.
 
     Returns:
         Points of the stream to points of roles.
@@ -312,7 +312,7 @@ def with_adapters(family: Family, stacks: Mapping[str, Mapping[str, Any]], **cha
     Args:
         family: The row.
         stacks: Stack to the fields of its row.
-        changes: Fields of the family's row.
+        **changes: Fields of the family's row.
 
     Returns:
         The row.

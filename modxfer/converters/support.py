@@ -130,11 +130,7 @@ def _sentence(text: str) -> str:
 
 
 def _ask_format(sample: Sample, base: Architecture) -> None:
-    """Ask the sample's format whether it takes such a module on a base model.
-
-    Raises:
-        ConversionError: it does not.
-    """
+    """Ask the sample's format whether it takes such a module on a base model; it raises what it refuses with."""
     if sample.format == "peft" and sample.config["peft_type"] not in CONVERTIBLE:
         task = {"task_type": "SEQ_2_SEQ_LM"} if base.family.kind.has_decoder_inputs else {}
         check_runs(peft_table.kind_of({**sample.config, **task}, where=_WHERE), base)

@@ -72,7 +72,7 @@ def _choices(make: Callable[..., Family], **values: tuple[Any, ...]) -> Family:
 
     Args:
         make: Gives the row for values of these keys.
-        values: Config key to the values that it may have; the first counts where the config says another one, or nothing.
+        **values: Config key to the values that it may have; the first counts where the config says another one, or nothing.
 
     Returns:
         The row for the first values, with one variant for every other choice, the most particular ones first.

@@ -201,7 +201,8 @@ CASES = {
         rule="tensors",
         line="  - path: adapter_model.safetensors",
         repository=tensors(LARGE, "adapter_model.safetensors", lambda found: {key: found[key] for key in found if key != KEY}),
-        what="`bert.encoder.layer.0.attention.self.query` has the tensors `up`, and `adapter_config.json` asks for `down`, `up`.",
+        what="`bert.encoder.layer.0.attention.self.query` has the tensors `up`, and `adapter_config.json` asks for `down`, "
+        "`up`.",
         do=TOGETHER,
     ),
     "a tensor of another shape": Case(
@@ -218,8 +219,8 @@ CASES = {
         rule="tensors",
         line="  - path: adapter_model.safetensors",
         repository=config(LARGE, rank_pattern={"query": 2}),
-        what="`bert.encoder.layer.0.attention.self.query`, down, has the shape (3, 12), and `adapter_config.json` says that its "
-        "rank is 2.",
+        what="`bert.encoder.layer.0.attention.self.query`, down, has the shape (3, 12), and `adapter_config.json` says that "
+        "its rank is 2.",
         do=TOGETHER,
     ),
     "targets that are not the config's": Case(
@@ -250,8 +251,8 @@ CASES = {
         rule="not-checked",
         line="  name: lora",
         repository=config(LARGE, peft_type="OFT"),
-        what="`adapter_config.json` describes the method 'OFT', which modxfer does not move: what it trains turns or multiplies "
-        "its own base model's weights, and says nothing about other weights.",
+        what="`adapter_config.json` describes the method 'OFT', which modxfer does not move: what it trains turns or "
+        "multiplies its own base model's weights, and says nothing about other weights.",
         do="Leave this rule out with `--skip not-checked`, or the module; modxfer cannot look into it.",
     ),
     "another method": Case(
