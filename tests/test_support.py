@@ -201,7 +201,7 @@ def test_support_can_be_asked_in_part() -> None:
     }
     with pytest.raises(UsageError, match=r"no family `lamma`.*Use one of .*llama"):
         support(family="lamma")
-    with pytest.raises(UsageError, match=r"no method `lorra` in the format `peft`.*Use one of LoRA, rsLoRA"):
+    with pytest.raises(UsageError, match=r"no method `lorra` in the format `peft`.*Use one of `LoRA`, `rsLoRA`"):
         support(method="lorra", format="peft")
     with pytest.raises(UsageError, match=r"no format `pt`.*adapters, diff, peft"):
         support(format="pt")

@@ -47,7 +47,7 @@ AlignmentOption = Annotated[
 ]
 CorpusOption = Annotated[
     str | None,
-    typer.Option("--corpus", metavar="CORPUS", help="Text to align on.  [default: see below]"),
+    typer.Option("--corpus", metavar="CORPUS", help="What to align on.  [default: see below]"),
 ]
 ColumnOption = Annotated[
     str | None,
@@ -58,7 +58,7 @@ DeviceOption = Annotated[Device, typer.Option("--device", help="Where base model
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Do everything but change files.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Use what is on this machine; ask no Hub.")]
-DropMissingOption = Annotated[bool, typer.Option("--drop-missing", help="Leave out roles that the student lacks.")]
+DropMissingOption = Annotated[bool, typer.Option("--drop-missing", help="Leave behind what the student has no role for.")]
 LicenceOption = Annotated[
     str | None,
     typer.Option("--license", metavar="LICENSE", help="Its licence.  [default: the teacher module's]"),
@@ -93,7 +93,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as on
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
 
-HOW_TO = """LAYERS is skip (the first layer of each block), last, avg, avg-delta, teacher layers as in 0,2,4, or a JSON file.
+HOW_TO = """LAYERS is skip (the first layer of each block), last, avg, avg-delta, teacher layers as in 0,2,4, or a JSON
+file, which names the stacks of an encoder-decoder: {"encoder": [0, 2], "decoder": [0, 2]}.
 
 MAP is a folder, the start of an id in the store (`modxfer align list`), a Hub id or registry:NAME. Without one, in this
 order: the stored map, one that was pulled, one in the registry (if --registry or MODXFER_REGISTRY names one), one that the
@@ -104,6 +105,6 @@ set on the Hub as in hf://datasets/acme/modules. What comes by it is held agains
 
 ALIGNER is auto (it measures, and says why), identity, lsa (one-to-one), paper (lsa at the input) or linear.
 
-CORPUS is a file (text, CoNLL, JSON, CSV, Parquet), a folder or a data set id. Without one it is the data set that
-MODULE's card names, else text that comes with modxfer."""
+CORPUS is a file (text, CoNLL, JSON, CSV, Parquet), a folder of such files or a data set id; for encoders of images a folder
+of images. Without one it is the data set that MODULE's card names, else text that comes with modxfer."""
 """What the help pages of commands that align say below their options."""

@@ -55,7 +55,7 @@ def request_for(module: Module, layers: LayerMap) -> AlignmentRequest:
     routes: dict[bool, set[RouteUse]] = {True: set(), False: set()}
     for place, piece in module.pieces.items():
         axes = [axis for part in piece.parts for axis in piece.method.parts[part] if axis is not None]
-        directions = {axis.direction for axis in axes}
+        directions = {axis.direction for axis in axes} | {axis.site for axis in axes}
         routes[place.is_outside].add(
             RouteUse(
                 route=piece.route,
@@ -161,9 +161,12 @@ class _Mover:
     notes: _Notes
 
     def move(self, piece: Piece, place: Place, *, teacher_layer: int | None, student_layer: int | None) -> Piece:
+        used = {axis.site for part in piece.parts for axis in piece.method.parts[part] if axis is not None}
         maps = {
             Direction.READS: self._map(piece.route.reads, place.stack, teacher_layer, student_layer),
-            Direction.WRITES: self._map(piece.route.writes, place.stack, teacher_layer, student_layer),
+            Direction.WRITES: self._map(piece.route.writes, place.stack, teacher_layer, student_layer)
+            if Direction.WRITES in used
+            else IDENTITY,  # gains on what is read: nothing was aligned for what is not written
         }
         self._check_paper(piece, maps, place)
         check_gains(piece, place, teacher=self.teacher, student=self.student)
@@ -270,14 +273,14 @@ class _Mover:
         for index, axis in enumerate(axes):
             if axis is None:
                 continue
-            site_map = self._for_axis(axis, maps[axis.site], place, part, piece)
-            if site_map.form == "identity":
-                continue
-            self._check_served(axis, site_map, place, part)
             if axis.stands_for:
                 self.notes.approximated[
                     f"{place.name}: `{part}` stands for {axis.stands_for}, and is right as far as the student's are the same"
                 ] = None
+            site_map = self._for_axis(axis, maps[axis.site], place, part, piece)
+            if site_map.form == "identity":
+                continue
+            self._check_served(axis, site_map, place, part)
             with_constant = not axis.gain and piece.method.offsets.get(part) not in piece.parts
             moved = _along(moved, index, axis, site_map, with_constant=with_constant)
             if axis.gain and site_map.form == "matrix":

@@ -83,7 +83,8 @@ def _fuse_updates(present: Sequence[tuple[Rows, Piece]], *, height: int) -> tupl
             same.append((rows, piece))
     factors = {piece.scaling.factor for _, piece in present if piece.scaling is not None}
     rank = sum(len(stacked) for stacked, _ in distinct)
-    scaling = _scaling(first.scaling, rank=rank, one_factor=len(factors) == 1)
+    scalings = [piece.scaling for _, piece in present if piece.scaling is not None and piece.scaling.factor]
+    scaling = _scaling(scalings[0] if scalings else first.scaling, rank=rank, one_factor=len(factors) == 1)
     wide = np.zeros((height, rank), dtype=np.result_type(*(piece.parts[up].dtype for _, piece in present)))
     start = 0
     for stacked, group in distinct:
@@ -94,7 +95,7 @@ def _fuse_updates(present: Sequence[tuple[Rows, Piece]], *, height: int) -> tupl
 
 
 def _scaling(first: Scaling | None, *, rank: int, one_factor: bool) -> Scaling | None:
-    """Keep the factor of a scaling at another rank; of several the first counts, and the others go into the weights."""
+    """Keep the factor of a scaling at another rank; of several the first but 0 counts, and the others go into the weights."""
     if first is None or (rank == first.rank and one_factor):
         return first
     return Scaling(rank=rank, alpha=first.factor * rank)

@@ -87,7 +87,7 @@ def support(*, family: str | None = None, method: str | None = None, format: str
     if not chosen:
         raise UsageError(
             f"There is no method `{method}`{f' in the format `{format}`' if format else ''}.",
-            do=f"Use one of {', '.join(dict.fromkeys(sample.method for sample in SAMPLES))}.",
+            do=f"Use one of {', '.join(dict.fromkeys(f'`{sample.method}`' for sample in SAMPLES))}.",
         )
     families = {family: FAMILIES[family]} if family else FAMILIES
     return [_decide(sample, name, row) for sample in chosen for name, row in families.items()]

@@ -66,8 +66,11 @@ class Limit:
 _EMBEDDINGS = frozenset({"embeddings"})
 _KEYS = frozenset({"key", "value"})
 
-_AS_LORA = "`peft` makes a LoRA of it, of a rank that it chooses or `--rank` says; the error is measured and stated."
-_OWN_NORMS = "Its magnitudes stand for the norms of the teacher's rows: a student with other norms gets the teacher's."
+_AS_LORA = "`peft` makes a LoRA of it, exact where a LoRA can say it; else, or with `--rank`, the error is measured and stated."
+_OWN_NORMS = (
+    "Its magnitudes stand for the norms of the teacher's rows, and a student with other norms gets the teacher's; a fused "
+    "matrix needs those of all its roles."
+)
 _HALVES = "It keeps two halves of the units apart: it moves where the map does too (`--align identity`), and is refused else."
 _SAME_TOKENS = "Tokens are paired by the two tokenizers; whole rows need a student that has no token of its own."
 
@@ -90,7 +93,9 @@ def _peft_samples() -> Iterator[Sample]:
     yield _peft("LoRA and whole submodules", "LORA", {"modules_to_save": []}, how=_SAME_TOKENS)
     yield _peft("AdaLoRA", "ADALORA", how="It is written as a plain LoRA.")
     yield _peft("(IA)³", "IA3", roles=_KEYS)
-    yield _peft("normalisation tuning", "LN_TUNING")
+    yield _peft(
+        "normalisation tuning", "LN_TUNING", how="Only between normalisations that both have biases, or both have none."
+    )
     yield _peft("prompt tuning", "PROMPT_TUNING", outside=_EMBEDDINGS)
     yield _peft("P-tuning", "P_TUNING", outside=_EMBEDDINGS, how="What its network puts out is stored, and moved.")
     yield _peft("prefix tuning", "PREFIX_TUNING", roles=_KEYS, how="What its network puts out is stored, and moved.")

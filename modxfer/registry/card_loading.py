@@ -55,8 +55,10 @@ def task_to_load(module: Module, base: Architecture) -> str | None:
     Returns:
         A key of `TASK_CLASSES`; None for the bare base model.
     """
-    if module.head is not None or module.format != "peft":
-        return None if module.head is None else module.head.task
+    if module.head is not None:
+        return module.head.task
+    if module.format != "peft":
+        return None
     if not module.inside_task_model:
         return None
     task = module.config.get("task_type")

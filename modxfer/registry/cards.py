@@ -325,7 +325,7 @@ def _module_limits(record: Mapping[str, Any]) -> list[str]:
             "* What it learned from its data, errors and biases too, is in its predictions.",
             *([first] if training_of(record).get("init_module") else []),
         ]
-    if not mapping(record.get("head")):
+    if not mapping(record.get("head")) and mapping(record.get("module")).get("loaded_for") not in ("CAUSAL_LM", "SEQ_2_SEQ_LM"):
         lines.append("* It has no prediction head: one has to be trained for any task.")
     return lines
 

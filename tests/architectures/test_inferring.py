@@ -9,11 +9,11 @@ import pytest
 import transformers
 
 from modxfer.alignments.layer_maps import layer_map
-from modxfer.architectures import FAMILIES, Architecture, Kind
+from modxfer.architectures import FAMILIES, Architecture, Kind, architecture_from_config
 from modxfer.architectures.inferring import Skeleton, infer_architecture, skeleton_from_names
 from modxfer.converters.convert import convert_module
 from modxfer.converters.formats import inspect_files, read_module, write_module
-from modxfer.errors import ArchitectureError
+from modxfer.errors import ArchitectureError, ConversionError
 from modxfer.registry.structures import inferred_warnings, read_architecture
 from tests.builders import load_peft_module, make_peft_module
 from tests.planting import assert_differ, assert_same, inputs, make, plant, run
@@ -82,6 +82,22 @@ def test_a_lora_moves_between_models_of_an_inferred_family(tmp_path: Path, famil
     assert_differ(expected, plain)
     assert_same(run(student, given), planted.as_student(expected))
     assert moved.dropped == moved.approximated == ()
+
+
+def test_a_whole_normalisation_stays_in_an_inferred_family(tmp_path: Path) -> None:
+    """Gemma normalises with 1 + its weight, which no structure shows: a trained weight goes to no other family."""
+    config = transformers.AutoConfig.for_model("gemma", **_GROUPED, head_dim=8)
+    base = read_saved(tmp_path / "base", config)
+    assert base.family.inferred
+    options = {"target_modules": ["q_proj"], "modules_to_save": ["input_layernorm"], "task_type": "CAUSAL_LM"}
+    make_peft_module(tmp_path / "made", make(config, transformers.AutoModelForCausalLM), **options)
+    module = read_module(inspect_files(tmp_path / "made"), base)
+    layers = layer_map("skip", teacher=base.depths, student=base.depths)
+    same = convert_module(module, teacher=base, student=base, layers=layers, alignment=None)
+    assert same.module.pieces.keys() == module.pieces.keys()
+    llama = architecture_from_config({"model_type": "llama", **_GROUPED}, name="llama")
+    with pytest.raises(ConversionError, match=r"`decoder\.0\.attention_norm\.base`, and gemma may normalise"):
+        convert_module(module, teacher=base, student=llama, layers=layers, alignment=None)
 
 
 @pytest.mark.parametrize("family", CASES)

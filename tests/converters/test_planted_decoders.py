@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 import transformers
@@ -28,7 +29,7 @@ from modxfer.converters.methods import route_of_role
 from modxfer.converters.module import BaseReference, Module, Place
 from modxfer.errors import ConversionError
 from tests.architectures.test_decoders import CASES
-from tests.builders import load_peft_module, make_peft_module
+from tests.builders import load_peft_module, make_peft_module, randomise
 from tests.planted import base_model, save_base, small_text, tiny_tokenizer
 from tests.planting import (
     Planted,
@@ -198,6 +199,40 @@ def test_separate_loras_compute_the_same_on_fused_matrices(tmp_path: Path) -> No
     student_base = architecture_of(student.config)
     written(tmp_path / "student", convert(module, base, None, student_base), student_base)
     assert_same(run(load_peft_module(tmp_path / "student", student), given), expected)
+
+
+def test_gains_on_some_roles_compute_the_same_on_fused_matrices(tmp_path: Path) -> None:
+    """(IA)3 on some of a Llama's matrices, as is usual, gives the same outputs on the Phi-3 that has its weights."""
+    teacher = make(tiny("llama", hidden_size=32, head_dim=8), CAUSAL)
+    student, base = fused(teacher), architecture_of(teacher.config)
+    given = inputs(teacher.config)
+    options = {"target_modules": ["k_proj", "v_proj", "up_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
+    made = peft.get_peft_model(teacher, peft.IA3Config(task_type="CAUSAL_LM", **options)).eval()
+    randomise((parameter for parameter in made.parameters() if parameter.requires_grad), seed=3)
+    made.save_pretrained(str(tmp_path / "teacher"))
+    expected = run(made, given)
+    module = read_module(inspect_files(tmp_path / "teacher"), base)
+    student_base = architecture_of(student.config)
+    config, _ = written(tmp_path / "student", convert(module, base, None, student_base), student_base)
+    assert config["target_modules"] == ["down_proj", "gate_up_proj", "qkv_proj"]
+    loaded = load_peft_module(tmp_path / "student", student)
+    assert_same(run(loaded, given), expected)
+    with loaded.disable_adapter():
+        assert_differ(run(loaded, given), expected)
+
+
+def test_loras_with_biases_on_some_roles_of_a_fused_matrix(tmp_path: Path) -> None:
+    """LoRAs whose up-projections have biases become one, which adds nothing to the role that has none."""
+    teacher = make(tiny("qwen2", hidden_size=24, num_attention_heads=3, num_key_value_heads=3), CAUSAL)
+    base, student = architecture_of(teacher.config), architecture_of(tiny("gpt2"))
+    options = {"target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM", "lora_bias": True}
+    make_peft_module(tmp_path / "teacher", teacher, **options)
+    module = read_module(inspect_files(tmp_path / "teacher"), base)
+    _, tensors = written(tmp_path / "student", convert(module, base, None, student), student)
+    query, value = (module.pieces[Place("decoder", 1, role)].parts["bias"] for role in ("query", "value"))
+    whole = tensors["base_model.model.transformer.h.1.attn.c_attn.lora_B.bias"]
+    np.testing.assert_array_equal(whole, np.concatenate([query, np.zeros(24), value]))
+    load_peft_module(tmp_path / "student", make(tiny("gpt2"), CAUSAL))
 
 
 def test_loras_on_plain_matrices_load_on_transposed_ones(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from modxfer.converters.formats.adapters.lora import lora_places
 from modxfer.converters.formats.checks import listing
 from modxfer.converters.formats.classes import adapter_class
 from modxfer.converters.formats.heads import head_place, head_shape
+from modxfer.converters.fusing import rescaled
 from modxfer.converters.methods import IA3, LORA
 from modxfer.converters.module import HeadInfo, Module, Piece, Place, Scaling
 from modxfer.errors import ConversionError
@@ -217,7 +218,7 @@ def _one_scaling(lora: Mapping[Place, Piece]) -> tuple[Scaling, list[str]]:
     """Choose one scaling for all pieces, and say so if that changes some."""
     scalings = [piece.scaling for piece in lora.values() if piece.scaling]
     factors = sorted({scaling.factor for scaling in scalings})
-    rank, factor = scalings[0].rank, factors[0]
+    rank, factor = scalings[0].rank, next((factor for factor in factors if factor), 0.0)  # 0 could carry nothing
     notes = []
     if len(factors) > 1:
         notes.append(
@@ -235,8 +236,7 @@ def _with_scaling(piece: Piece, scaling: Scaling) -> Piece:
     ratio = piece.scaling.factor / scaling.factor if scaling.factor else 1.0
     if abs(ratio - 1.0) < 1e-12:
         return replace(piece, scaling=scaling)
-    up = piece.parts["up"]
-    return replace(piece, scaling=scaling, parts={**piece.parts, "up": (up * up.dtype.type(ratio)).astype(up.dtype)})
+    return replace(rescaled(piece, scaling), scaling=scaling)
 
 
 def _flexible_head(module: Module, base: Architecture, config: Mapping[str, Any]) -> tuple[HeadInfo | None, list[str]]:

@@ -18,7 +18,7 @@ from modxfer.converters.formats.fusion.configs import FUSION_CONFIG_FILE
 from modxfer.converters.formats.inspection import WEIGHT_FILES
 from modxfer.converters.formats.peft import writing as peft_writing
 from modxfer.converters.formats.reading import PARSERS
-from modxfer.converters.module import Array, Module, ModuleFiles, Piece, TensorHeader
+from modxfer.converters.module import Array, Module, ModuleFiles, Piece, Place, TensorHeader
 from modxfer.errors import ConversionError, FormatError
 
 
@@ -96,13 +96,13 @@ def _check(
     _compare(module, replace(again, base=module.base), base)
 
 
-def _say_something(module: Module) -> set[str]:
-    """Name all parts but differences and updates of zero, which a file may hold or not: one on a fused matrix has some."""
+def _say_something(module: Module, base: Architecture) -> set[str]:
+    """Name all parts but those that change nothing, which a file may hold or not: one on a fused matrix has some."""
     return {
         f"{place}, {part}"
         for place, piece in module.pieces.items()
         for part, tensor in piece.parts.items()
-        if not (piece.method.is_difference and not tensor.any()) and not _is_idle(piece)
+        if not (piece.method.is_difference and not tensor.any()) and not _is_idle(piece) and not _is_filling(place, piece, base)
     }
 
 
@@ -110,13 +110,26 @@ def _is_idle(piece: Piece) -> bool:
     """Whether a piece is nothing but an update that adds zero."""
     if not piece.method.update:
         return False
-    down, up = piece.method.update
-    return set(piece.parts) == {down, up} and not piece.parts[up].any()
+    down, _ = piece.method.update
+    return piece.parts.keys() - {down} <= piece.method.added and not any(
+        tensor.any() for part, tensor in piece.parts.items() if part != down
+    )
+
+
+def _is_filling(place: Place, piece: Piece, base: Architecture) -> bool:
+    """Whether a piece is nothing but gains that leave a part of a fused matrix as it is."""
+    roles = {} if place.is_outside else base.family.stacks[place.stack].roles
+    if place.role not in roles or base.rows(place.stack, place.role) is None:
+        return False
+    axes = {part: piece.method.parts[part][0] for part, tensor in piece.parts.items() if tensor.ndim == 1}
+    return axes.keys() == piece.parts.keys() and all(
+        axis is not None and axis.gain and bool((piece.parts[part] == axis.unserved).all()) for part, axis in axes.items()
+    )
 
 
 def _compare(module: Module, again: Module, base: Architecture) -> None:
     """Refuse a module of which a part would be lost."""
-    before, after = _say_something(module), _say_something(again)
+    before, after = _say_something(module, base), _say_something(again, base)
     if before != after:
         raise ConversionError(
             f"The `{module.format}` format would lose {listing(before - after) or 'nothing'} and gain "

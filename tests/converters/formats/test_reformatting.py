@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ml_dtypes import bfloat16
 
 from modxfer.converters.formats import head_shape, inspect_files, read_module, reformat, write_module
 from modxfer.converters.formats.adapters.configs import ADAPTERS_VERSION, BOTTLENECK_DEFAULTS, LORA_DEFAULTS
@@ -99,6 +100,27 @@ def test_alphas_that_differ_go_into_the_tensors(tmp_path: Path) -> None:
         torch.testing.assert_close(
             torch.from_numpy(update), torch.from_numpy(other.scaling.factor * other.parts["up"] @ other.parts["down"])
         )
+
+
+def test_alphas_that_differ_keep_the_size_of_bfloat16_updates(tmp_path: Path) -> None:
+    """What goes into the tensors is rounded once: no update is larger or smaller on the whole, and one of alpha 0 stays 0."""
+    config = tiny_config("bert", layers=2)
+    make_peft_module(tmp_path, tiny_model(config), lora_alpha=8, alpha_pattern={"query": 13, "layer.1.attention.self.value": 0})
+    before = read(tmp_path, config)
+    pieces = {
+        place: replace(piece, parts={part: tensor.astype(bfloat16) for part, tensor in piece.parts.items()})
+        for place, piece in before.pieces.items()
+    }
+    after, _ = reformat(replace(before, pieces=pieces), tiny_architecture(config), format="adapters")
+    for place, piece in pieces.items():
+        other = after.pieces[place]
+        assert piece.scaling is not None
+        assert other.scaling is not None
+        assert other.parts["up"].dtype == bfloat16
+        size, expected = (
+            one.scaling.factor * np.abs(one.parts["up"].astype(np.float64)).sum() for one in (other, piece) if one.scaling
+        )
+        assert size == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,9 @@ def _settle(config: Mapping[str, Any], pieces: Mapping[str, Piece], where: str) 
         "rank_pattern": {path: value for path, value in sorted(ranks.items()) if value != rank},
         "alpha_pattern": {path: value for path, value in sorted(alphas.items()) if value != alpha},
         "use_rslora": stabilised == {True},
+        **(
+            {"init_lora_weights": True} if config.get("init_lora_weights") == "orthogonal" else {}
+        ),  # which takes even ranks only
     }
 
 

@@ -101,8 +101,13 @@ def parse(files: ModuleFiles, tensors: Mapping[str, Array], teacher: Architectur
         pieces=pieces,
         head=HeadInfo(task=task, name=files.name) if task and any(path in heads for path in sorted_.replaced) else None,
         base=files.base,
-        inside_task_model=sorted_.inside_task_model and not _is_on_renamed_base(config, teacher),
+        inside_task_model=_is_inside(sorted_, task, teacher) and not _is_on_renamed_base(config, teacher),
     )
+
+
+def _is_inside(sorted_: _Sorted, task: str | None, base: Architecture) -> bool:
+    """Whether a module's keys are those of a task model; some task models have the base model's own names (T5's)."""
+    return sorted_.inside_task_model or (task is not None and not base.prefix(task))
 
 
 def check_runs(kind: Kind | WholeKind, base: Architecture) -> None:
