@@ -110,12 +110,12 @@ def prefixes(base: Architecture) -> Module:
     return filled(base, {place: blank(PREFIX, route_of_role(place.role)) for place in places})
 
 
-def fusion(base: Architecture) -> Module:
+def fusion(base: Architecture, *parts: str) -> Module:
     """Put a layer that fuses bottlenecks behind every sub-block, its private axes as wide as the residual stream."""
     made = bottlenecks(base, "down.weight", "down.bias", "up.weight", "up.bias", original_ln_before=True)
-    shapes = {part: [base.dimensions["hidden"]] * len(axes) for part, axes in FUSION.parts.items()}
-    parts = {part: np.random.default_rng(3).normal(size=shape).astype(np.float32) for part, shape in shapes.items()}
-    return module_of({place: Piece(method=FUSION, route=piece.route, parts=parts) for place, piece in made.pieces.items()})
+    shapes = {part: [base.dimensions["hidden"]] * len(FUSION.parts[part]) for part in parts or FUSION.parts}
+    tensors = {part: np.random.default_rng(3).normal(size=shape).astype(np.float32) for part, shape in shapes.items()}
+    return module_of({place: Piece(method=FUSION, route=piece.route, parts=tensors) for place, piece in made.pieces.items()})
 
 
 def tables(base: Architecture) -> Module:
@@ -139,10 +139,12 @@ KINDS: Mapping[str, Callable[[Architecture], Module]] = {
     "norms": lambda base: every_role(base, NORM, elementwise=True, end=".base"),
     "head": head,
     "gains": lambda base: every_role(base, IA3),
+    "gains on inputs": lambda base: every_role(base, IA3, "input_gain"),
     "differences": lambda base: every_role(base, DIFFERENCE, end=".difference"),
     "differences of norms": lambda base: every_role(base, GAIN_DIFFERENCE, elementwise=True, end=".difference"),
     "differences of tables": tables,
     "fusion": fusion,
+    "query and key of a fusion": lambda base: fusion(base, "query.weight", "query.bias", "key.weight", "key.bias"),
     "prompt": prompt,
     "prefixes": prefixes,
     "coupling": coupling,
@@ -310,7 +312,13 @@ def check_permuted(planted: Planted, before: Module, after: Module) -> None:
 
 
 @pytest.mark.parametrize("aligner", ["lsa", "linear"])
-@pytest.mark.parametrize("kind", ["lora", "biases", "head", "bottleneck, all parts", "bottleneck, original_ln_before"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("lora", "biases", "head", "gains on inputs", "query and key of a fusion"),
+        *("bottleneck, all parts", "bottleneck, original_ln_before"),
+    ],
+)
 def test_whole_map_gives_what_the_modules_own_map_gives(kind: str, aligner: str, planted_of: Callable[[str], Planted]) -> None:
     """A pair of sites is aligned from its own statistics, whatever else is: the tensors are the same, bit for bit."""
     planted = planted_of("electra")

@@ -1,4 +1,4 @@
-"""The code that cards show for parameter differences and for fusion layers, run as pasted."""
+"""The code that cards show: what it loads a module on, and that for differences and fusion layers run as pasted."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,12 @@ import transformers
 
 import modxfer
 from modxfer import AlignmentChoice
-from modxfer.registry.card_loading import loading_code
+from modxfer.converters.formats import inspect_files, read_module
+from modxfer.registry.card_loading import TASK_CLASSES, loading_code, task_to_load
 from modxfer.registry.cards import python_blocks
 from tests import differences
-from tests.planting import assert_differ, assert_same, inputs, make, run, tiny
+from tests.builders import load_peft_module, make_peft_module
+from tests.planting import architecture_of, assert_differ, assert_same, inputs, make, run, tiny
 
 
 def moved(module: Path, base: Path) -> Path:
@@ -98,3 +100,28 @@ def test_code_for_the_hub_fetches_first_and_names_the_branch(module: dict[str, A
     compile("\n".join(lines), "card", "exec")
     assert any('_download("me/it"' in line and 'revision="dev"' in line for line in lines)
     assert "import os" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("family", "model_class", "task", "expected"),
+    [
+        ("llama", "AutoModelForCausalLM", "CAUSAL_LM", "CAUSAL_LM"),
+        ("llama", "AutoModelForCausalLM", None, "CAUSAL_LM"),
+        ("llama", "AutoModel", None, None),
+        ("t5", "AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "SEQ_2_SEQ_LM"),
+        ("bert", "AutoModelForMaskedLM", None, "SEQ_CLS"),
+        ("bert", "AutoModel", "FEATURE_EXTRACTION", None),
+    ],
+)
+def test_a_module_without_a_head_is_loaded_on_a_class_whose_names_its_keys_have(
+    family: str, model_class: str, task: str | None, expected: str | None, tmp_path: Path
+) -> None:
+    """`peft` passes over keys that the model does not have: the class has to hold the base model as the module's keys say."""
+    teacher = make(tiny(family), getattr(transformers, model_class))
+    base = architecture_of(teacher.config)
+    query = base.family.stacks[next(iter(base.depths))].roles["query"].path.rpartition(".")[2]
+    make_peft_module(tmp_path, teacher, target_modules=[query], task_type=task)
+    found = task_to_load(read_module(inspect_files(tmp_path), base), base)
+    assert found == expected
+    student = getattr(transformers, TASK_CLASSES.get(found or "", "AutoModel")).from_config(teacher.config)
+    load_peft_module(tmp_path, student)
