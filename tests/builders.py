@@ -4,9 +4,10 @@ All widths differ wherever a family allows it, and no parameter is zero, so that
 shows.
 """
 
+import contextlib
 import copy
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,14 +135,23 @@ def make_peft_module(folder: Path, model: Any, *, seed: int = 1, **options: Any)
     return module.eval()
 
 
+@contextlib.contextmanager
+def warnings_fail(*but: str) -> Iterator[None]:
+    """Make errors of warnings, such as that of a missing key; `but` are beginnings of those that are expected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for kind in (FutureWarning, DeprecationWarning):  # what the libraries say of each other's changes
+            warnings.filterwarnings("ignore", category=kind)
+        for said in but:
+            warnings.filterwarnings("ignore", message=said)
+        yield
+
+
 def load_peft_module(folder: Path, model: Any) -> Any:
     """Let `peft` load a module on a model; a missing or unexpected tensor fails."""
     import peft
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
+    with warnings_fail():
         module = peft.PeftModel.from_pretrained(model, str(folder))
     result: Any = peft.set_peft_model_state_dict(module, peft.load_peft_weights(str(folder), device="cpu"))
     assert result.unexpected_keys == []

@@ -6,7 +6,6 @@
 import copy
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from modxfer.converters.support_page import markdown
 from modxfer.converters.support_samples import LIMITS, SAMPLES
 from modxfer.errors import UsageError
 from tests import planted_adapters
+from tests.builders import warnings_fail
 from tests.differences import apply, fine_tune
 from tests.planting import run
 from tests.support_modules import Pair, make_sample, pair_of, parameters_of
@@ -97,12 +97,8 @@ def load_peft(folder: Path, student: Any) -> Any:
     """Let `peft` load a module; a warning, as of a missing key, fails."""
     import peft
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        for said in ("Unsupported layer type", "`lora_bias=True` was passed", "Model has `tie_word_embeddings=True`"):
-            warnings.filterwarnings("ignore", message=said)  # said when it was made, too, and true
+    said = ("Unsupported layer type", "`lora_bias=True` was passed", "Model has `tie_word_embeddings=True`")
+    with warnings_fail(*said):  # said when it was made, too, and true
         return peft.PeftModel.from_pretrained(copy.deepcopy(student), str(folder)).eval()
 
 

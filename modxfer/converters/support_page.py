@@ -92,8 +92,8 @@ def markdown() -> str:
         text += [
             f"\n## `{format}`\n",
             *_without_library(format),
-            "| method | exact | approximate | refused | |",
-            "|---|---|---|---|---|",
+            _HEADING,
+            _RULE,
         ]
         text += [_row(line) for line in lines(cell for cell in group if _has_library(cell.family, format))]
     return "\n".join(text) + "\n"

@@ -89,7 +89,7 @@ def test_a_whole_normalisation_stays_in_an_inferred_family(tmp_path: Path) -> No
     config = transformers.AutoConfig.for_model("gemma", **_GROUPED, head_dim=8)
     base = read_saved(tmp_path / "base", config)
     assert base.family.inferred
-    options = {"target_modules": ["q_proj"], "modules_to_save": ["input_layernorm"], "task_type": "CAUSAL_LM"}
+    options: dict[str, Any] = {"target_modules": ["q_proj"], "modules_to_save": ["input_layernorm"], "task_type": "CAUSAL_LM"}
     make_peft_module(tmp_path / "made", make(config, transformers.AutoModelForCausalLM), **options)
     module = read_module(inspect_files(tmp_path / "made"), base)
     layers = layer_map("skip", teacher=base.depths, student=base.depths)

@@ -206,7 +206,10 @@ def test_gains_on_some_roles_compute_the_same_on_fused_matrices(tmp_path: Path) 
     teacher = make(tiny("llama", hidden_size=32, head_dim=8), CAUSAL)
     student, base = fused(teacher), architecture_of(teacher.config)
     given = inputs(teacher.config)
-    options = {"target_modules": ["k_proj", "v_proj", "up_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
+    options: dict[str, Any] = {
+        "target_modules": ["k_proj", "v_proj", "up_proj", "down_proj"],
+        "feedforward_modules": ["down_proj"],
+    }
     made = peft.get_peft_model(teacher, peft.IA3Config(task_type="CAUSAL_LM", **options)).eval()
     randomise((parameter for parameter in made.parameters() if parameter.requires_grad), seed=3)
     made.save_pretrained(str(tmp_path / "teacher"))
@@ -225,7 +228,7 @@ def test_loras_with_biases_on_some_roles_of_a_fused_matrix(tmp_path: Path) -> No
     """LoRAs whose up-projections have biases become one, which adds nothing to the role that has none."""
     teacher = make(tiny("qwen2", hidden_size=24, num_attention_heads=3, num_key_value_heads=3), CAUSAL)
     base, student = architecture_of(teacher.config), architecture_of(tiny("gpt2"))
-    options = {"target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM", "lora_bias": True}
+    options: dict[str, Any] = {"target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM", "lora_bias": True}
     make_peft_module(tmp_path / "teacher", teacher, **options)
     module = read_module(inspect_files(tmp_path / "teacher"), base)
     _, tensors = written(tmp_path / "student", convert(module, base, None, student), student)

@@ -23,7 +23,7 @@ from modxfer.converters.convert import Conversion, convert_module
 from modxfer.converters.formats import inspect_files, read_module, write_module
 from modxfer.converters.module import BaseReference, Module
 from modxfer.errors import ConversionError
-from tests.builders import randomise
+from tests.builders import randomise, warnings_fail
 from tests.planting import Planted, architecture_of, assert_differ, assert_same, inputs, make, plant, run, tiny
 
 _CLASSES = {
@@ -95,11 +95,7 @@ def save(folder: Path, model: Any, config: Any, *, seed: int = 3) -> Any:
 
 def load(folder: Path, model: Any) -> Any:
     """Let `peft` load a module on a copy of a model; a warning, or a tensor too many or too few, fails."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", message=".*merging LoRA weights won't be possible|Unsupported layer type")
+    with warnings_fail(".*merging LoRA weights won't be possible|Unsupported layer type"):
         module = peft.PeftModel.from_pretrained(copy.deepcopy(model), str(folder))
     result: Any = peft.set_peft_model_state_dict(module, peft.load_peft_weights(str(folder), device="cpu"))
     assert [key for key in result.unexpected_keys if key != "prompt_embeddings"] == []  # no parameter has that name

@@ -22,7 +22,7 @@ from modxfer.converters.fusing import fuse_pieces
 from modxfer.converters.methods import LORA, route_of_role
 from modxfer.converters.module import Module, Piece, Place, Scaling
 from modxfer.errors import ConversionError, FormatError
-from tests.builders import randomise, transplant
+from tests.builders import randomise, transplant, warnings_fail
 from tests.planting import architecture_of, inputs, make, run, tiny
 
 CAUSAL = transformers.AutoModelForCausalLM
@@ -40,11 +40,7 @@ def save(folder: Path, model: Any, config: Any, **options: Any) -> Any:
 
 def load(folder: Path, model: Any) -> Any:
     """Let `peft` load a module; a warning, or a missing tensor, fails."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", message="Unsupported layer type|.*merging LoRA weights won't be possible")
+    with warnings_fail("Unsupported layer type|.*merging LoRA weights won't be possible"):
         module = peft.PeftModel.from_pretrained(model, str(folder))
     result: Any = peft.set_peft_model_state_dict(module, peft.load_peft_weights(str(folder), device="cpu"))
     assert [key for key in result.missing_keys if re.search(r"lora_|ia3_|ln_tuning|modules_to_save", key)] == []

@@ -5,20 +5,16 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from modxfer.architectures import VOCABULARY, Architecture, Point, Route, Side, Submodule
+from modxfer.architectures import Architecture, Point, Route, Side, Submodule
 from modxfer.converters.formats.checks import FETCH_AGAIN, check_shape, listing
 from modxfer.converters.formats.diff.files import DIFF_FILE, DIFFERENCES, VALUES
 from modxfer.converters.formats.heads import head_method, head_paths, head_place, head_route, head_shape, tasks_with
-from modxfer.converters.formats.peft.replaced import split
+from modxfer.converters.formats.peft.replaced import method_of_whole, split
 from modxfer.converters.formats.peft.targets import Known, known_submodules
 from modxfer.converters.methods import (
     DIFFERENCE,
     GAIN_DIFFERENCE,
-    LINEAR,
-    LOOKUP,
-    NORM,
     OTHER,
-    PREDICTOR,
     TABLE_DIFFERENCE,
     Method,
     route_of_role,
@@ -197,9 +193,7 @@ def _method(submodule: Submodule, part: str) -> Method:
     """Give the method of a submodule's difference, or of a submodule that is replaced."""
     if part == DIFFERENCES:
         return GAIN_DIFFERENCE if submodule.elementwise else DIFFERENCE
-    if submodule.elementwise:
-        return NORM
-    return LOOKUP if submodule.reads == VOCABULARY else PREDICTOR if submodule.writes == VOCABULARY else LINEAR
+    return method_of_whole(submodule)
 
 
 def _head_piece(path: str, own: Mapping[str, Array], task: str, base: Architecture) -> tuple[Place, Piece]:

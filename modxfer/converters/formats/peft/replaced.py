@@ -153,8 +153,15 @@ def check_vocabulary(replaced: Tensors, known: Mapping[str, Known], base: Archit
                     spot.check_vocabulary(f"{path}.{part}", tensor.shape[0])
 
 
-def _method(submodule: Submodule) -> Method:
-    """Say what kind of piece a whole submodule is."""
+def method_of_whole(submodule: Submodule) -> Method:
+    """Say what kind of piece a whole submodule is.
+
+    Args:
+        submodule: A row of the family's table.
+
+    Returns:
+        The method of a piece that replaces it.
+    """
     if submodule.elementwise:
         return NORM
     if submodule.reads == VOCABULARY:
@@ -185,7 +192,7 @@ def replaced_pieces(
         place, piece = _head_piece(path, parts, str(task), base)
         return {place: piece}
     spot = spot_of(path, known[path], base, where=f"`{CONFIG_FILE}`")
-    method = _method(spot.submodule)
+    method = method_of_whole(spot.submodule)
     weight: tuple[int | None, ...] = (spot.writes,) if spot.submodule.elementwise else (spot.writes, spot.reads)
     shapes = {"weight": weight[::-1] if spot.submodule.transposed else weight, "bias": (spot.writes,)}
     for part, tensor in parts.items():
